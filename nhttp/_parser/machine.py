@@ -1,0 +1,197 @@
+"""The states that requests and responses have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from enum import Enum
+from typing import Generic, TypeVar, assert_never
+
+from .body import EMPTY_BODY, Body, truncated
+from .buffer import Buffer
+from .events import (
+    CLOSED,
+    NEED_DATA,
+    PAUSED,
+    BodyEvent,
+    EndOfMessage,
+    Invalid,
+    RequestHead,
+    ResponseHead,
+)
+from .limits import Limits
+from .lines import LineCheck, MessageError
+from .section import Section
+
+__all__ = ["Parser", "State"]
+
+HeadT = TypeVar("HeadT", RequestHead, ResponseHead)
+
+_LF = b"\n"
+
+
+class State(Enum):
+    """What a parser does next."""
+
+    IDLE = "between two messages"
+    HEAD = "reading a head"
+    BODY = "reading a body"
+    PAUSED = "waiting for the owner to say what follows"
+    CLOSED = "done: no message follows"
+    INVALID = "done: the peer has sent something wrong"
+
+
+class Parser(ABC, Generic[HeadT]):
+    """Turns bytes into events, one message after another.
+
+    Not thread-safe: one owner feeds it and takes its events.
+    """
+
+    __slots__ = ("_body", "_buffer", "_eof", "_head", "_invalid", "_limits", "_origin", "_state")
+
+    def __init__(self, limits: Limits | None, check_start_line: LineCheck) -> None:
+        self._limits = Limits() if limits is None else limits
+        self._buffer = Buffer()
+        self._state = State.IDLE
+        self._eof = False
+        self._head = Section("head", check_start_line)
+        self._body: Body = EMPTY_BODY
+        self._origin = 0  # the stream offset at which the current message begins
+        self._invalid: Invalid | None = None
+
+    # --- what the owner puts in ---
+
+    def feed(self, data: bytes) -> None:
+        """Add bytes that have arrived.
+
+        Raises:
+            ValueError: There are none: that would be the end, which `feed_eof` is for.
+        """
+        if not data:
+            raise ValueError("feed() takes at least one byte; see feed_eof()")
+        self._buffer.append(data)
+
+    def feed_eof(self) -> None:
+        """Tell that no more bytes will come."""
+        self._eof = True
+
+    # --- what the owner takes out ---
+
+    def next_event(self) -> HeadT | BodyEvent:
+        """Return the next event; the same again where nothing can follow it.
+
+        After ``NEED_DATA`` more bytes must be fed, or the end, before anything else is returned.
+        """
+        try:
+            match self._state:
+                case State.BODY:
+                    return self._next_in_body()
+                case State.IDLE:
+                    return self._next_in_idle()
+                case State.HEAD:
+                    return self._next_in_head()
+                case State.PAUSED:
+                    return PAUSED
+                case State.CLOSED:
+                    return CLOSED
+                case State.INVALID:
+                    assert self._invalid is not None
+                    return self._invalid
+                case _:
+                    assert_never(self._state)
+        except MessageError as error:
+            self._invalid = self._describe(error)
+            self._state = State.INVALID
+            return self._invalid
+
+    @property
+    def buffered(self) -> int:
+        """The number of bytes fed and not consumed."""
+        return len(self._buffer)
+
+    def take_rest(self) -> bytes:
+        """Return all that was not consumed, for whoever has the connection from now on.
+
+        The parser is finished: it will return ``CLOSED``.
+        """
+        self._state = State.CLOSED
+        return self._buffer.take(len(self._buffer))
+
+    @property
+    @abstractmethod
+    def idle(self) -> bool:
+        """Whether no message is under way and nothing of the next one has arrived."""
+
+    @property
+    def body_remaining(self) -> int | None:
+        """The bytes still to come of a body whose length is known; None outside of one."""
+        return self._body.remaining if self._state is State.BODY else None
+
+    # --- the states ---
+
+    @abstractmethod
+    def _next_in_idle(self) -> HeadT | BodyEvent:
+        """Go on between two messages."""
+
+    @abstractmethod
+    def _parse_head(self, text: str) -> HeadT | None:
+        """Parse a whole head.
+
+        Returns:
+            The head, or None when a line of it is wrong, as `Section.refuse` can tell.
+
+        Raises:
+            MessageError: The lines are right, but not together.
+        """
+
+    @abstractmethod
+    def _follow_head(self, head: HeadT) -> State:
+        """Return the state behind `head`, with `_body` set when that is its body."""
+
+    def _begin_head(self) -> None:
+        self._state = State.HEAD
+        self._origin = self._buffer.offset
+        self._head.reset()
+
+    def _next_in_head(self) -> HeadT | BodyEvent:
+        buffer = self._buffer
+        text = self._head.read(buffer, self._limits.max_head_size, self._limits)
+        if text is None:
+            if not self._eof:
+                return NEED_DATA
+            self._head.check(buffer, len(buffer), self._limits)
+            raise truncated(buffer, "inside a head" if len(buffer) else "before a head")
+        head = self._parse_head(text)
+        if head is None:
+            self._head.refuse(buffer, len(text), self._limits)
+        buffer.pos += len(text)
+        self._state = self._follow_head(head)
+        return head
+
+    def _next_in_body(self) -> BodyEvent:
+        event = self._body.read(self._buffer)
+        if event is None:
+            if not self._eof:
+                return NEED_DATA
+            event = self._body.read_eof(self._buffer)
+        if isinstance(event, EndOfMessage):
+            self._state = self._follow_body()
+        return event
+
+    @abstractmethod
+    def _follow_body(self) -> State:
+        """Return the state behind the end of a message."""
+
+    # --- errors ---
+
+    def _describe(self, error: MessageError) -> Invalid:
+        """Say where in the message the error is."""
+        data, begin = self._buffer.data, self._buffer.pos
+        raw = bytes(data[begin : begin + 1024])
+        if error.at is None:  # a rule that the head breaks as a whole
+            offset = data.find(b"\r\n\r\n", begin) + 4 - begin
+            return Invalid(error.code, error.reason, error.status, offset, raw)
+        offset = self._buffer.dropped + error.at - self._origin
+        where = f"byte {offset}"
+        if self._state is State.HEAD:
+            where += f" (line {data.count(_LF, begin, error.at) + 1})"
+        return Invalid(error.code, f"{error.reason} at {where}", error.status, offset, raw)

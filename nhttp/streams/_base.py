@@ -1,0 +1,113 @@
+"""What readable and writable streams share: the close path, and how threads wait."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import ClassVar, Self, TypeAlias
+
+from nhttp._encoding import BytesLike
+from nhttp.errors import StateError
+from nhttp.events import EventEmitter
+
+__all__ = ["HIGH_WATER_MARK", "BytesLike", "Callback", "Stream"]
+
+Callback: TypeAlias = Callable[[], object]
+
+# What a stream takes from its source ahead of its reader in 'readable' mode, in bytes (as in Node).
+HIGH_WATER_MARK = 16 * 1024
+
+
+class Stream(EventEmitter):
+    """What both kinds share: one close path, and a condition for whoever waits.
+
+    `_lock` (the emitter's) guards every field below; `_changed` is a condition on it, made by the
+    first thread that waits.
+    """
+
+    _latched: ClassVar[frozenset[str]] = frozenset({"error", "close"})
+
+    _changed: threading.Condition | None = None
+    _destroyed = False
+    _failure: BaseException | None = None  # the first error; what every later call raises
+
+    @property
+    def destroyed(self) -> bool:
+        """Whether `destroy` was called, by the user or because of an error."""
+        return self._destroyed
+
+    @property
+    def errored(self) -> BaseException | None:
+        """The error that ended the stream, if one did."""
+        return self._failure
+
+    def destroy(self, error: BaseException | None = None) -> Self:
+        """End the stream at once, in both directions, and wake every thread that waits on it.
+
+        Idempotent; the first error wins. Emits ``'error'`` when `error` is given and somebody
+        listens, then ``'close'``. May be called from any thread.
+
+        Args:
+            error: Why; raised from reads and writes that come later. Default: none.
+        """
+        with self._lock:
+            if self._destroyed:
+                return self
+            self._destroyed = True
+            if self._failure is None:
+                self._failure = error
+            self._notify()
+        self._destroy(error)
+        return self
+
+    def _destroy(self, error: BaseException | None) -> None:
+        """Give the resources back and emit what is due. Called once, with no lock held."""
+        self._emit_close(error)
+
+    def _emit_close(self, error: BaseException | None) -> None:
+        if error is not None:
+            self._latch("error", error)
+        self._latch("close")
+
+    def _destroyed_error(self, doing: str) -> BaseException:
+        """Give what a call on a destroyed stream raises."""
+        if self._failure is not None:
+            return self._failure
+        name = type(self).__name__
+        return StateError(f"cannot {doing}: the {name} was destroyed", "ERR_STREAM_DESTROYED")
+
+    def _wake(self) -> None:
+        """Have every thread in `_wait` look again."""
+        with self._lock:
+            self._notify()
+
+    def _wait(self, timeout: float | None = None) -> bool:
+        """Wait for `_notify`; `_lock` is held by the caller."""
+        if self._changed is None:
+            self._changed = threading.Condition(self._lock)
+        return self._changed.wait(timeout)
+
+    def _notify(self) -> None:
+        """Wake every thread in `_wait`; `_lock` is held by the caller."""
+        if self._changed is not None:
+            self._changed.notify_all()
+
+    # Python's file protocol, as far as both kinds share it.
+
+    def readable(self) -> bool:
+        """Whether this is a stream to read from (`io.IOBase`)."""
+        return False
+
+    def writable(self) -> bool:
+        """Whether this is a stream to write to (`io.IOBase`)."""
+        return False
+
+    def seekable(self) -> bool:
+        """False: streams have no position to go back to (`io.IOBase`)."""
+        return False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.destroy()

@@ -1,0 +1,152 @@
+"""ListenRequest: the many forms of `listen`, sorted, and the socket that each asks for."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from nhttp.errors import InvalidArgument
+from nhttp.net._socket import check_port
+
+if TYPE_CHECKING:
+    from nhttp.streams import Callback
+
+__all__ = ["Handle", "ListenRequest"]
+
+BACKLOG = 511  # not 512, says the manual
+
+
+class HasFileno(Protocol):
+    """Anything with a file descriptor."""
+
+    def fileno(self) -> int:
+        """Give the descriptor."""
+
+
+Handle: TypeAlias = "HasFileno | Mapping[str, int]"
+
+
+class ListenRequest:
+    """The arguments of `listen`, sorted, and how to get the socket that they ask for."""
+
+    def __init__(self, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        self.port = 0
+        self.host: str | None = None
+        self.path: str | None = None
+        self.fd: int | None = None
+        self.handle: Any = None
+        self.backlog = BACKLOG
+        self.callback: Callback | None = None
+        self.reuse_port = False
+        self.ipv6_only = False
+        self._take_positional(list(args))
+        for name, value in options.items():
+            if name.startswith("_") or name not in self.__dict__:
+                raise TypeError(f"listen() got an unexpected keyword argument {name!r}")
+            if value is not None:
+                setattr(self, name, value)
+        self.port = check_port(self.port)
+
+    def _take_positional(self, args: list[Any]) -> None:
+        while args and args[-1] is None:
+            args.pop()
+        if args and callable(args[-1]) and not hasattr(args[-1], "fileno"):
+            self.callback = args.pop()
+        if not args:
+            return
+        first, *rest = args
+        if isinstance(first, str) and not first.isdigit():
+            self.path = first
+        elif isinstance(first, (int, str)) or first is None:
+            self.port = check_port(first or 0)
+            if rest and (isinstance(rest[0], str) or rest[0] is None):
+                self.host = rest.pop(0)
+        elif isinstance(first, Mapping):
+            self.fd = first.get("fd")
+            if not isinstance(self.fd, int):
+                raise InvalidArgument(
+                    f"a handle is {{'fd': n}} or has a fileno(), not {first!r}",
+                    "ERR_INVALID_ARG_VALUE",
+                )
+        else:
+            self.handle = first
+        if rest and isinstance(rest[0], int):
+            self.backlog = rest.pop(0)
+        if any(each is not None for each in rest):
+            raise InvalidArgument(f"listen() cannot tell what {rest!r} is", "ERR_INVALID_ARG_VALUE")
+
+    def describe(self) -> str:
+        if self.path is not None:
+            return self.path
+        return f"{self.host or '::'}:{self.port}"
+
+    def open(self) -> tuple[socket.socket, str | None]:
+        """Give the listening socket, and the path of the file to remove at the end."""
+        if self.handle is not None or self.fd is not None:
+            return self._take_over(), None
+        if self.path is not None:
+            handle = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            return self._bind(handle, self.path), self.path
+        if self.host is None:
+            return self._bind_everywhere(), None
+        family, _, _, _, address = socket.getaddrinfo(
+            self.host, self.port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE
+        )[0]
+        return self._bind(self._tcp(family), address), None
+
+    def _take_over(self) -> socket.socket:
+        if self.fd is not None:
+            handle = socket.socket(fileno=self.fd)
+        elif isinstance(self.handle, socket.socket):
+            handle = self.handle
+        else:
+            handle = socket.socket(fileno=os.dup(self._descriptor()))
+        handle.setblocking(True)
+        handle.listen(self.backlog)
+        return handle
+
+    def _descriptor(self) -> int:
+        if not hasattr(self.handle, "fileno"):
+            raise InvalidArgument(
+                f"listen() takes a port, a path or a handle, not {self.handle!r}",
+                "ERR_INVALID_ARG_TYPE",
+            )
+        descriptor = int(self.handle.fileno())
+        if descriptor < 0:
+            raise InvalidArgument(f"{self.handle!r} is not open", "ERR_INVALID_ARG_VALUE")
+        return descriptor
+
+    def _tcp(self, family: int) -> socket.socket:
+        handle = socket.socket(family, socket.SOCK_STREAM)
+        if os.name == "posix":
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if self.reuse_port:
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        # Accepted sockets inherit it: an answer's last small piece is not held back, and no
+        # connection costs a call for that.
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family == socket.AF_INET6:
+            handle.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(self.ipv6_only))
+        return handle
+
+    def _bind_everywhere(self) -> socket.socket:
+        """Listen on all addresses: IPv6 and with it IPv4, or IPv4 alone where there is no IPv6."""
+        if socket.has_ipv6:
+            try:
+                return self._bind(self._tcp(socket.AF_INET6), ("::", self.port))
+            except OSError as error:
+                if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EINVAL):
+                    raise
+        return self._bind(self._tcp(socket.AF_INET), ("0.0.0.0", self.port))  # noqa: S104 - asked for
+
+    def _bind(self, handle: socket.socket, address: Any) -> socket.socket:
+        try:
+            handle.bind(address)
+            handle.listen(self.backlog)
+        except BaseException:
+            handle.close()
+            raise
+        return handle

@@ -1,0 +1,500 @@
+"""Server: accepts TCP and Unix connections, one thread for accepting and one for each connection.
+
+Knows `Socket`, listening sockets and the thread cache; nothing of HTTP, which subclasses it and
+overrides `_serve`.
+
+Each call of `listen` makes a `_Listening`: one listening socket with the thread that accepts from
+it. That thread emits ``'listening'``, accepts until `close`, waits until the last connection is
+gone, and emits ``'close'``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import socket
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
+
+from nhttp import _threads
+from nhttp.errors import StateError, socket_error
+from nhttp.events import EventEmitter
+from nhttp.net._address import Address, address_of, describe
+from nhttp.net._listen import Handle, ListenRequest
+from nhttp.net._socket import Socket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nhttp.streams import Callback
+
+__all__ = ["Server"]
+
+_log = logging.getLogger("nhttp.net")
+
+GRACE_SECONDS = 5.0  # what leaving a `with` block gives running work
+_RETRY_SECONDS = 0.1  # between attempts to accept while the system is out of something
+
+# The connection was gone before it was accepted: nothing to do.
+_GONE = {errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.EPERM, errno.ENETDOWN}
+# The system is out of something that other connections will give back.
+_SHORTAGE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+
+
+class Server(EventEmitter):
+    """A TCP or Unix server (Node's ``net.Server``).
+
+    `listen` binds in the calling thread; everything else happens on the accept thread and on one
+    thread for each connection. `close` never blocks. As a context manager it closes, lets running
+    work finish for `grace` seconds, and destroys what is left.
+
+    Args:
+        connection_listener: A listener for ``'connection'``.
+        allow_half_open: Whether sockets may be written to after their peer has ended. Default:
+            False.
+
+    Events:
+        listening: () the server accepts; on the accept thread. Once for each `listen`.
+        connection: (socket) on the connection's own thread.
+        close: () closed, and every connection gone; on the accept thread.
+        error: (exception) listening failed, on the thread that called `listen`, which raises it
+            when nobody listens; or accepting did, on the accept thread.
+        drop: (address) a connection beyond `max_connections` was closed.
+
+    Attributes:
+        max_connections: Connections beyond this number are closed as they come. None: no limit.
+        grace: Seconds that leaving a ``with`` block gives running work. Default: 5.0.
+
+    Example:
+        >>> with Server(lambda s: s.pipe(s)).listen(0, "127.0.0.1") as echo:  # doctest: +SKIP
+        ...     print(echo.address())
+
+    Source: net.Server of Node 6, as far as the HTTP manual leans on it.
+    """
+
+    _latched: ClassVar[frozenset[str]] = frozenset({"listening", "close"})
+
+    if TYPE_CHECKING:
+
+        @overload
+        def on(
+            self, event: Literal["listening", "close"], listener: Callable[[], object], /
+        ) -> Self: ...
+        @overload
+        def on(
+            self, event: Literal["connection"], listener: Callable[[Socket], object], /
+        ) -> Self: ...
+        @overload
+        def on(
+            self, event: Literal["error"], listener: Callable[[Exception], object], /
+        ) -> Self: ...
+        @overload
+        def on(
+            self, event: Literal["drop"], listener: Callable[[Address | str], object], /
+        ) -> Self: ...
+        @overload
+        def on(
+            self,
+            event: Literal["newListener", "removeListener"],
+            listener: Callable[[str, Callable[..., object]], object],
+            /,
+        ) -> Self: ...
+        def on(self, event: Any, listener: Callable[..., Any], /) -> Self: ...
+
+        once = add_listener = prepend_listener = prepend_once_listener = on
+        off = remove_listener = on
+
+    def __init__(
+        self,
+        connection_listener: Callable[[Socket], object] | None = None,
+        *,
+        allow_half_open: bool = False,
+    ) -> None:
+        super().__init__()
+        self.allow_half_open = allow_half_open
+        self.max_connections: int | None = None
+        self.grace = GRACE_SECONDS
+        # Guarded by `_lock`:
+        self._listening: _Listening | None = None
+        # Connections that are not closed, or whose thread still runs.
+        self._open: set[Socket] = set()
+        self._referenced = True
+        self._changed = threading.Condition(self._lock)  # `_open` shrank, or the server closed
+        self._closed = threading.Event()  # not listening, 'close' emitted
+        self._closed.set()
+        if connection_listener is not None:
+            self.on("connection", connection_listener)
+
+    # Listening.
+
+    @overload
+    def listen(self, callback: Callback | None = None, /) -> Self: ...
+    @overload
+    def listen(
+        self,
+        port: int,
+        hostname: str | None = None,
+        backlog: int | None = None,
+        callback: Callback | None = None,
+        /,
+        *,
+        reuse_port: bool = False,
+        ipv6_only: bool = False,
+    ) -> Self: ...
+    @overload
+    def listen(self, port: int, callback: Callback, /) -> Self: ...
+    @overload
+    def listen(self, port: int, backlog: int, callback: Callback | None = None, /) -> Self: ...
+    @overload
+    def listen(self, port: int, hostname: str | None, callback: Callback, /) -> Self: ...
+    @overload
+    def listen(self, path: str, callback: Callback | None = None, /) -> Self: ...
+    @overload
+    def listen(self, path: str, backlog: int, callback: Callback | None = None, /) -> Self: ...
+    @overload
+    def listen(self, handle: Handle, callback: Callback | None = None, /) -> Self: ...
+    @overload
+    def listen(
+        self,
+        *,
+        port: int = 0,
+        host: str | None = None,
+        path: str | None = None,
+        fd: int | None = None,
+        backlog: int | None = None,
+        callback: Callback | None = None,
+        reuse_port: bool = False,
+        ipv6_only: bool = False,
+    ) -> Self: ...
+    def listen(self, *args: Any, **options: Any) -> Self:
+        """Start to accept connections.
+
+        Binds here and now, so that `address` is right and a port in use is reported when this
+        returns; accepts on a thread of its own. Every form of the manual:
+
+        * ``listen([port][, hostname][, backlog][, callback])``: TCP. Port 0, or none, lets the
+          system choose. Without a host name, on all addresses, IPv6 and IPv4.
+        * ``listen(path[, backlog][, callback])``: a Unix socket. The file is removed at `close`.
+        * ``listen(handle[, callback])``: a bound `socket.socket`, another server, anything with a
+          `fileno`, or ``{"fd": n}``.
+        * keywords: `port`, `host`, `path`, `fd`, `backlog`, `callback`, `reuse_port` (several
+          processes on one port), `ipv6_only`.
+
+        A server that listens already is re-opened with the new options: its old address is given
+        up, its connections live on.
+
+        Args:
+            *args: As above; `backlog` is the length of the queue of connections that wait to be
+                accepted (default 511).
+            **options: As above.
+
+        Raises:
+            InvalidArgument: A port outside 0 to 65535, or arguments of no known form.
+            SocketError: The address cannot be had (``EADDRINUSE``, ``EACCES`` …), unless somebody
+                listens for ``'error'``, who is then told instead.
+        """
+        request = ListenRequest(args, options)
+        if request.callback is not None and not self._is_latched("listening"):
+            self.once("listening", request.callback)
+            request.callback = None
+        try:
+            handle, path = request.open()
+        except OSError as error:
+            failure = socket_error(error, "listen", request.describe())
+            if self.listener_count("error"):
+                self.emit("error", failure)
+                return self
+            raise failure from None
+        with self._lock:
+            before, self._listening = self._listening, None
+        if before is not None:
+            before.stop()
+        self._unlatch("listening", "close")
+        if request.callback is not None:
+            self.once("listening", request.callback)
+        listening = _Listening(self, handle, path)
+        with self._lock:
+            self._listening = listening
+            self._closed.clear()
+            if self._referenced:
+                listening.ref()
+        try:
+            _threads.run(listening.run, name="nhttp-accept")
+        except BaseException:
+            self.close()
+            self._closed.set()
+            raise
+        return self
+
+    @property
+    def listening(self) -> bool:
+        """Whether the server accepts connections."""
+        return self._listening is not None
+
+    def address(self) -> Address | str | None:
+        """Where the server listens: an `Address`, or a Unix socket's path; None if it does not."""
+        listening = self._listening
+        return None if listening is None else listening.address
+
+    def fileno(self) -> int:
+        """The listening socket's descriptor, for another server to listen on; or -1."""
+        listening = self._listening
+        return -1 if listening is None else listening.handle.fileno()
+
+    # Closing.
+
+    def close(self, callback: Callback | None = None) -> Self:
+        """Stop accepting; ``'close'`` follows when the last connection is gone. Never blocks.
+
+        Args:
+            callback: A listener for ``'close'``; called at once when the server is closed already.
+        """
+        with self._lock:
+            listening, self._listening = self._listening, None
+            was_closed = self._closed.is_set()
+        if callback is not None:
+            if was_closed and not self._is_latched("close"):
+                callback()
+            else:
+                self.once("close", callback)
+        if listening is not None:
+            listening.stop()
+        return self
+
+    def close_all_connections(self) -> None:
+        """Destroy every connection, whatever it is doing."""
+        with self._lock:
+            connections = list(self._open)
+        for each in connections:
+            each.destroy()
+
+    def wait_closed(self, timeout: float | None = None) -> bool:
+        """Wait until the server is closed and its connections are gone.
+
+        Args:
+            timeout: Seconds to wait at the most. Default: for ever.
+
+        Returns:
+            False when the time was over first.
+        """
+        return self._closed.wait(timeout)
+
+    def serve_forever(self) -> None:
+        """Block until the server is closed, by another thread, a listener or Ctrl-C.
+
+        Raises:
+            StateError: The server is not listening (``ERR_SERVER_NOT_RUNNING``).
+            KeyboardInterrupt: Ctrl-C; the ``with`` block around it then closes the server.
+        """
+        if self._closed.is_set():
+            raise StateError(
+                "the server is not listening: call listen first", "ERR_SERVER_NOT_RUNNING"
+            )
+        self._closed.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+        if not self._wait_idle(self.grace):
+            self.close_all_connections()
+            # Handlers see their sockets fail; one that never looks cannot be stopped.
+            self._wait_idle(self.grace)
+
+    def _wait_idle(self, seconds: float) -> bool:
+        return self.wait_closed(seconds)
+
+    def get_connections(self, callback: Callable[[None, int], object] | None = None) -> int:
+        """Count the open connections.
+
+        Args:
+            callback: Called with ``(None, count)`` at once, as in Node.
+        """
+        with self._lock:
+            count = sum(1 for each in self._open if each.fileno() >= 0)
+        if callback is not None:
+            callback(None, count)
+        return count
+
+    def ref(self) -> Self:
+        """Keep the process alive while the server listens (the default)."""
+        with self._lock:
+            self._referenced = True
+            if self._listening is not None:
+                self._listening.ref()
+        return self
+
+    def unref(self) -> Self:
+        """Let the process end although the server listens."""
+        with self._lock:
+            self._referenced = False
+            if self._listening is not None:
+                self._listening.unref()
+        return self
+
+    # The life of a connection, on its own thread.
+
+    def _adopt(self, handle: socket.socket, peer: Any) -> None:
+        """Take a new connection over; on the accept thread."""
+        with self._lock:
+            full = self.max_connections is not None and len(self._open) >= self.max_connections
+        if full:
+            family = handle.family
+            handle.close()
+            self.emit("drop", address_of(family, peer))
+            return
+        connection = Socket(handle, allow_half_open=self.allow_half_open)
+        connection._peer = peer
+        connection._on_closed = self._connection_closed
+        connection._hold()
+        with self._lock:
+            self._open.add(connection)
+        try:
+            _threads.run(self._run_connection, connection, name="nhttp-connection")
+        except RuntimeError as error:
+            _log.error("no thread for a connection: %s; it is closed", error)
+            connection.destroy()
+            connection._release()
+            self._connection_served(connection)
+
+    def _run_connection(self, connection: Socket) -> None:
+        try:
+            self._serve(connection)
+        except Exception:
+            _log.exception("a listener of %r raised; the connection is closed", self)
+            connection.destroy()
+        finally:
+            try:
+                connection._release()
+            finally:
+                self._connection_served(connection)
+
+    def _serve(self, connection: Socket) -> None:
+        """Serve one connection on its own thread, which holds the socket."""
+        self.emit("connection", connection)
+        connection._drive()
+
+    def _connection_closed(self, connection: Socket) -> None:
+        """The descriptor was closed; the connection counts while its thread still runs."""
+        if connection._served:
+            self._forget(connection)
+
+    def _connection_served(self, connection: Socket) -> None:
+        """The thread is done; the connection counts while its socket is somebody else's."""
+        connection._served = True
+        if connection.fileno() < 0:
+            self._forget(connection)
+
+    def _forget(self, connection: Socket) -> None:
+        with self._lock:
+            self._open.discard(connection)
+            if not self._open:
+                self._changed.notify_all()
+
+
+class _Listening:
+    """One listening socket, and the thread that accepts from it."""
+
+    def __init__(self, server: Server, handle: socket.socket, path: str | None) -> None:
+        self.server = server
+        self.handle = handle
+        self.path = path  # a Unix socket's file, removed at the end
+        self.address = address_of(handle.family, handle.getsockname())
+        self.stopping = threading.Event()
+        self.referenced = False  # guarded by the server's `_lock`
+
+    def ref(self) -> None:
+        if not self.referenced and not self.stopping.is_set():
+            self.referenced = True
+            _threads.ref()
+
+    def unref(self) -> None:
+        if self.referenced:
+            self.referenced = False
+            _threads.unref()
+
+    def run(self) -> None:
+        """The accept thread."""
+        server = self.server
+        try:
+            self._tell("listening")
+            self._accept_all()
+        finally:
+            self._give_back()
+        with server._lock:
+            while server._open and server._listening is None:
+                server._changed.wait()
+            reopened = server._listening is not None
+        if not reopened:
+            self._tell("close")
+            server._closed.set()
+
+    def _tell(self, event: str) -> None:
+        try:
+            self.server._latch(event)
+        except Exception:
+            _log.exception("a listener of %r for %r raised", self.server, event)
+
+    def _accept_all(self) -> None:
+        accept = self.handle.accept
+        while not self.stopping.is_set():
+            try:
+                handle, peer = accept()
+            except OSError as error:
+                if not self._survive(error):
+                    return
+                continue
+            if self.stopping.is_set():
+                handle.close()
+                return
+            try:
+                self.server._adopt(handle, peer)
+            except Exception:
+                _log.exception("a listener of %r for 'drop' raised", self.server)
+
+    def _survive(self, error: OSError) -> bool:
+        """Decide what a failed accept means; False ends the accepting."""
+        if self.stopping.is_set():
+            return False
+        if error.errno in _GONE:
+            return True
+        if error.errno in _SHORTAGE:
+            _log.warning("cannot accept for now: %s", error)
+            self.stopping.wait(_RETRY_SECONDS)
+            return True
+        failure = socket_error(error, "accept", describe(self.address))
+        _log.error("cannot accept any more: %s", failure)
+        with self.server._lock:
+            if self.server._listening is self:
+                self.server._listening = None
+        self.stopping.set()
+        if self.server.listener_count("error"):
+            self.server.emit("error", failure)
+        return False
+
+    def stop(self) -> None:
+        """Stop accepting; any thread, more than once."""
+        self.stopping.set()
+        try:
+            # On Linux this wakes the accept; elsewhere it may refuse, and a connection does it.
+            self.handle.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            self._knock()
+
+    def _knock(self) -> None:
+        with contextlib.suppress(OSError), socket.socket(self.handle.family) as knock:
+            knock.setblocking(False)
+            knock.connect(self.handle.getsockname())
+
+    def _give_back(self) -> None:
+        with self.server._lock:
+            self.unref()
+        self.handle.close()
+        if self.path is not None:
+            # Only what was made here: a new server may have the path by now.
+            with contextlib.suppress(OSError):
+                if Path(self.path).is_socket():
+                    Path(self.path).unlink()

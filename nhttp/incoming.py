@@ -1,0 +1,275 @@
+"""IncomingMessage: a request that a server got, or a response that a client got.
+
+The head is there when the message is; the body is read from the connection as it is asked for, by
+way of a `Body`, and never kept as a whole. Knows streams, headers and the parser's types; which
+connection the octets come from is the business of `server` and `client`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, overload
+
+from nhttp._parser import EndOfMessage, RequestHead, ResponseHead
+from nhttp.errors import ConnectionReset
+from nhttp.headers import Headers, distinct, flatten
+from nhttp.streams import Callback, Readable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nhttp.net import Socket
+
+__all__ = ["IncomingMessage"]
+
+
+class Body(Protocol):
+    """Where the octets of a message's body come from: one message on one connection."""
+
+    def read_body(self) -> bytes | EndOfMessage:
+        """Block until there are octets, or the message is complete."""
+
+    def body_is_over(self) -> EndOfMessage | None:
+        """Tell whether the octets just read were the last ones, without blocking."""
+
+    def start_body(self) -> None:
+        """Somebody wants the body to flow and no thread drives it yet."""
+
+    def watch(self) -> None:
+        """Somebody wants to be told when the peer disappears; any thread."""
+
+
+class IncomingMessage(Readable):
+    """A message that arrived: what a ``'request'`` or ``'response'`` listener is given.
+
+    A stream, see `streams.Readable`: pull the body with `read` and its relatives, or add a
+    ``'data'`` listener and let it flow. On a server the body flows once the handler has returned,
+    on the connection's thread; a handler that wants it earlier reads it.
+
+    Events, beside those of `Readable`:
+        aborted: () the peer broke off before the exchange was over. At most once.
+        close: () the connection is gone, or nothing more is to be had from it. At most once.
+        timeout: (socket) nothing happened on the connection for as long as `set_timeout` said.
+
+    Attributes:
+        socket: The connection. An `net.Socket`; reading from it is the message's business.
+        method: The request's method, ``""`` for a response.
+        url: The request's target as it came, ``""`` for a response: ``"/status?name=ryan"``.
+        status_code: The response's status code, 0 for a request.
+        status_message: The response's reason phrase, ``""`` for a request.
+        http_version_major: 1.
+        http_version_minor: 0 or 1.
+        complete: Whether the whole message arrived.
+        aborted: Whether the peer broke off.
+
+    Source: http.IncomingMessage in the manual.
+    """
+
+    _latched: ClassVar[frozenset[str]] = frozenset({"end", "error", "close", "aborted"})
+
+    if TYPE_CHECKING:
+
+        @overload
+        def on(self, event: Literal["data"], listener: Callable[[bytes], object], /) -> Self: ...
+        @overload
+        def on(self, event: Literal["data"], listener: Callable[[str], object], /) -> Self: ...
+        @overload
+        def on(
+            self,
+            event: Literal["readable", "end", "close", "pause", "resume"],
+            listener: Callable[[], object],
+            /,
+        ) -> Self: ...
+        @overload
+        def on(
+            self, event: Literal["error"], listener: Callable[[Exception], object], /
+        ) -> Self: ...
+        @overload
+        def on(
+            self,
+            event: Literal["newListener", "removeListener"],
+            listener: Callable[[str, Callable[..., object]], object],
+            /,
+        ) -> Self: ...
+        @overload
+        def on(self, event: Literal["aborted"], listener: Callable[[], object], /) -> Self: ...
+        @overload
+        def on(
+            self, event: Literal["timeout"], listener: Callable[[Socket], object], /
+        ) -> Self: ...
+        def on(self, event: Any, listener: Callable[..., Any], /) -> Self: ...  # noqa: D102
+
+        once = add_listener = prepend_listener = prepend_once_listener = on  # type: ignore[mutable-override]
+        off = remove_listener = on  # type: ignore[mutable-override]
+
+    aborted = False
+    complete = False
+    http_version_major = 1
+
+    _headers: Headers | None = None
+    _trailers: list[tuple[str, str]] | None = None
+    _released = False  # the exchange is over: the body flows no more
+
+    def __init__(self, head: RequestHead | ResponseHead, socket: Socket, body: Body) -> None:
+        super().__init__()
+        self._head = head
+        self._body = body
+        self.socket = socket
+        self.http_version_minor = head.minor_version
+        if isinstance(head, RequestHead):
+            self.method, self.url = head.method, head.target
+            self.status_code, self.status_message = 0, ""
+        else:
+            self.method = self.url = ""
+            self.status_code, self.status_message = head.status, head.reason
+
+    # The head.
+
+    @property
+    def connection(self) -> Socket:
+        """The same as `socket` (the manual's older name)."""
+        return self.socket
+
+    @property
+    def http_version(self) -> str:
+        """``"1.1"`` or ``"1.0"``: what the peer speaks."""
+        return "1.1" if self.http_version_minor else "1.0"
+
+    @property
+    def headers(self) -> Headers:
+        """The fields as a mapping: lower-case keys, duplicates by the manual's rules."""
+        if self._headers is None:
+            head = self._head
+            if head.repeats:
+                self._headers = Headers(head.fields)
+            else:
+                self._headers = Headers._from_unique(head.lookup)
+        return self._headers
+
+    @property
+    def headers_distinct(self) -> dict[str, list[str]]:
+        """Every value of every field in a list, nothing joined or dropped; lower-case keys."""
+        return distinct(self._head.fields)
+
+    @property
+    def raw_headers(self) -> list[str]:
+        """The fields exactly as they came: ``[name, value, name, value, ...]``."""
+        return flatten(self._head.fields)
+
+    @property
+    def trailers(self) -> Headers:
+        """The fields behind a chunked body; empty before ``'end'``."""
+        return Headers(self._trailers or ())
+
+    @property
+    def trailers_distinct(self) -> dict[str, list[str]]:
+        """The trailers as `headers_distinct` has the headers."""
+        return distinct(self._trailers or ())
+
+    @property
+    def raw_trailers(self) -> list[str]:
+        """The trailers as `raw_headers` has the headers; empty before ``'end'``."""
+        return flatten(self._trailers or ())
+
+    # The body.
+
+    def _read(self, size: int) -> bytes:
+        del size  # the connection reads as much as is there
+        if self.complete:
+            return b""
+        data = self._body.read_body()
+        if isinstance(data, EndOfMessage):
+            self._completed(data)
+            return b""
+        over = self._body.body_is_over()
+        if over is not None:
+            self._completed(over)
+            self._source_ended = True
+        return data
+
+    def _completed(self, end: EndOfMessage) -> None:
+        self._trailers = end.trailers
+        self.complete = True
+
+    def _start_driver(self) -> None:
+        self._body.start_body()
+
+    def _failed(self, error: Exception) -> None:
+        self._abort(error)
+
+    def _abort(self, error: BaseException) -> None:
+        """The connection broke before the exchange was over: tell everybody, once."""
+        with self._lock:
+            if self._failure is None:
+                self._failure = error
+            self._notify()
+        if not self.complete:
+            self._latch("error", error)
+        self._tell_aborted()
+
+    def _tell_aborted(self) -> None:
+        """The peer has gone; what has arrived can still be read."""
+        self.aborted = True
+        self._latch("aborted")
+        self._latch("close")
+
+    def _over(self) -> bool:
+        return self._released or self.socket._destroyed or super()._over()
+
+    def _release(self) -> None:
+        """The response is out: the connection's thread need not wait for this body any more."""
+        with self._lock:
+            self._released = True
+            self._notify()
+
+    def _listener_added(self, event: str) -> None:
+        if event in ("close", "aborted"):
+            self._body.watch()
+        else:
+            super()._listener_added(event)
+
+    def _destroy(self, error: BaseException | None) -> None:
+        if error is not None:
+            self._latch("error", error)
+        self.socket.destroy(error)
+        self._abort(
+            error
+            or ConnectionReset(
+                "the message was destroyed on this side", "ECONNRESET", syscall="read"
+            )
+        )
+
+    def destroy(self, error: BaseException | None = None) -> Self:
+        """Destroy the connection that the message came on.
+
+        Args:
+            error: Emitted as ``'error'`` to whoever listens.
+
+        Source: message.destroy in the manual.
+        """
+        return super().destroy(error)
+
+    def close(self) -> None:
+        """Be done with reading (`io.IOBase`).
+
+        What was not read of the body is dropped; the connection lives on if the rest is short.
+        Wrapping a message in `io.TextIOWrapper` therefore never tears the connection down.
+        """
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def set_timeout(self, seconds: float, callback: Callback | None = None) -> Self:
+        """Set the connection's timeout: see `net.Socket.set_timeout`.
+
+        Args:
+            seconds: Of silence; 0 turns it off.
+            callback: A listener for this message's ``'timeout'``; it takes no argument.
+        """
+        if callback is not None:
+            self.on("timeout", lambda _socket: callback())
+        self.socket.set_timeout(seconds)
+        return self
+
+    def __repr__(self) -> str:
+        what = f"{self.method} {self.url}" if self.method else f"{self.status_code}"
+        return f"<{type(self).__name__} {what} HTTP/{self.http_version}>"

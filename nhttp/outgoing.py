@@ -1,0 +1,414 @@
+"""OutgoingMessage: what servers answer and clients ask with. Headers, framing, body, trailers.
+
+Theory of operation. The head is rendered as late as possible, with the first octets of the body or
+with `end`: only then is it known whether the whole body is at hand, and the choice between
+``Content-Length`` and chunks can be made (`_frame`, a ladder in the order of RFC 9112 section 6).
+Head and first octets leave in one system call.
+
+Knows headers, streams and sockets; what a start line looks like, and when a connection may be kept,
+is said by `ServerResponse` and `ClientRequest`.
+"""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+from enum import Enum
+from typing import TYPE_CHECKING, Self
+
+from nhttp._encoding import encode
+from nhttp.errors import InvalidArgument, StateError
+from nhttp.headers import HeaderInput, HeaderValue, check_name, check_value, pairs_of
+from nhttp.streams import BytesLike, Callback, Writable
+from nhttp.streams._writable import end_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+    from nhttp.net import Socket
+
+__all__ = ["OutgoingMessage"]
+
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+class Framing(Enum):
+    """How the receiver finds the end of the body."""
+
+    NONE = "there is no body"
+    LENGTH = "by Content-Length"
+    CHUNKED = "by chunks"
+    CLOSE = "by the end of the connection"
+
+
+class _DateCache:
+    """The value of ``Date``, rendered once a second.
+
+    Any thread may call it; two that come at the turn of the second both render the same.
+    """
+
+    def __init__(self) -> None:
+        self._cached = (0, "")
+
+    def __call__(self) -> str:
+        second, text = self._cached
+        current = int(time.time())
+        if second != current:
+            text = formatdate(current, usegmt=True)
+            self._cached = (current, text)
+        return text
+
+
+http_date = _DateCache()
+
+
+class OutgoingMessage(Writable):
+    """A message to be sent: the common part of `ServerResponse` and `ClientRequest`.
+
+    Any thread may call any method. Headers belong to whoever prepares the message: setting them
+    from two threads at once is for the caller to order.
+
+    Attributes:
+        send_date: Whether ``Date`` is sent when it was not set.
+        should_keep_alive: Whether the connection may be used again after this message.
+        use_chunked_encoding_by_default: Whether the peer understands chunks.
+
+    Source: the manual on ServerResponse and ClientRequest, which share all of this.
+    """
+
+    send_date = False
+    should_keep_alive = True
+    use_chunked_encoding_by_default = True
+
+    _headers: dict[str, tuple[str, str | list[str]]] | None = None  # by lower-case name
+    _trailers: list[tuple[str, str]] | None = None
+    _head_ready = False  # `write_head` was called, or the head was rendered: headers are fixed
+    _head_sent = False
+    _framing = Framing.NONE
+    _declared: int | None = None  # Content-Length as it was sent
+    _body_sent = 0
+
+    socket: Socket | None = None
+
+    # What a subclass gives.
+
+    def _start_line(self) -> str:
+        """Give the start line with its CRLF."""
+        raise NotImplementedError
+
+    def _has_body(self) -> bool:
+        """Whether this message may carry a body at all."""
+        return True
+
+    def _connection_fields(self) -> list[tuple[str, str]]:
+        """Give the fields that tell the peer what becomes of the connection."""
+        return []
+
+    # Headers.
+
+    @property
+    def headers_sent(self) -> bool:
+        """Whether the head is out, or fixed by `write_head`: headers cannot be changed any more."""
+        return self._head_ready
+
+    def set_header(self, name: str, value: HeaderValue) -> Self:
+        """Set a header, replacing what it was.
+
+        Args:
+            name: Sent as it is written here; ``Content-Type`` and ``content-type`` are one header.
+            value: A str or int, or a sequence of these for as many field lines.
+
+        Raises:
+            InvalidArgument: The name is no token, or the value has a character that may not be
+                there.
+            StateError: The head is out (``ERR_HTTP_HEADERS_SENT``).
+
+        Example:
+            >>> response.set_header("Set-Cookie", ["type=ninja", "a=1"])  # doctest: +SKIP
+        """
+        self._check_head_open("set")
+        text = check_value(check_name(name), value)
+        if self._headers is None:
+            self._headers = {}
+        self._headers[name.lower()] = (name, text)
+        return self
+
+    def append_header(self, name: str, value: HeaderValue) -> Self:
+        """Add field lines for a header behind those that are set."""
+        before = self.get_header(name)
+        if before is None:
+            return self.set_header(name, value)
+        more = check_value(check_name(name), value)
+        present = before if isinstance(before, list) else [before]
+        return self.set_header(name, [*present, *(more if isinstance(more, list) else [more])])
+
+    def get_header(self, name: str) -> str | list[str] | None:
+        """Give what a header was set to, as text; None if it was not. In any case of letters."""
+        entry = self._headers.get(name.lower()) if self._headers else None
+        return None if entry is None else entry[1]
+
+    def get_headers(self) -> dict[str, str | list[str]]:
+        """Give all headers that were set, by lower-case name."""
+        return {key: value for key, (_, value) in (self._headers or {}).items()}
+
+    def get_header_names(self) -> list[str]:
+        """Give the names of the headers that were set, in lower case."""
+        return list(self._headers or ())
+
+    def get_raw_header_names(self) -> list[str]:
+        """Give the names of the headers that were set, as they will be sent."""
+        return [name for name, _ in (self._headers or {}).values()]
+
+    def has_header(self, name: str) -> bool:
+        """Whether a header was set."""
+        return self._headers is not None and name.lower() in self._headers
+
+    def remove_header(self, name: str) -> None:
+        """Take a header back that was set."""
+        self._check_head_open("remove")
+        if self._headers is not None:
+            self._headers.pop(name.lower(), None)
+
+    def add_trailers(self, headers: HeaderInput) -> None:
+        """Set fields to be sent behind the body.
+
+        They are sent only if the body is chunked, and dropped silently otherwise. HTTP wants them
+        announced in a ``Trailer`` header.
+
+        Raises:
+            InvalidArgument: As for `set_header`.
+        """
+        fields = self._trailers or []
+        for name, value in pairs_of(headers):
+            text = check_value(check_name(name), value)
+            fields.extend((name, each) for each in (text if isinstance(text, list) else [text]))
+        self._trailers = fields
+
+    def _check_head_open(self, doing: str) -> None:
+        if self._head_ready:
+            raise StateError(
+                f"cannot {doing} headers after they were sent", "ERR_HTTP_HEADERS_SENT"
+            )
+
+    # Framing and rendering.
+
+    def _render_head(self, body_size: int | None) -> bytes:
+        """Give the head as octets, and settle the framing. `_write_lock` is held.
+
+        Args:
+            body_size: Octets of the whole body, None when more may come.
+        """
+        headers = self._headers or {}
+        self._head_ready = self._head_sent = True
+        self._frame(headers, body_size)
+        lines = [self._start_line()]
+        for name, value in headers.values():
+            if isinstance(value, str):
+                lines.append(f"{name}: {value}\r\n")
+            else:
+                lines.extend(f"{name}: {each}\r\n" for each in value)
+        if self.send_date and "date" not in headers:
+            lines.append(f"Date: {http_date()}\r\n")
+        lines.extend(f"{name}: {value}\r\n" for name, value in self._connection_fields())
+        if self._framing is Framing.CHUNKED and "transfer-encoding" not in headers:
+            lines.append("Transfer-Encoding: chunked\r\n")
+        elif self._declared is not None and "content-length" not in headers:
+            lines.append(f"Content-Length: {self._declared}\r\n")
+        lines.append("\r\n")
+        return "".join(lines).encode("latin-1")
+
+    def _frame(
+        self, headers: dict[str, tuple[str, str | list[str]]], body_size: int | None
+    ) -> None:
+        """Decide how the receiver finds the end of the body."""
+        length = headers.get("content-length")
+        coding = headers.get("transfer-encoding")
+        if not self._has_body():
+            self._framing = Framing.NONE
+            # Said of the body that a GET would have been given; never of one that cannot be.
+            if length is None and coding is None and body_size and self._tells_length():
+                self._declared = body_size
+            return
+        if coding is not None:
+            chunked = str(coding[1]).lower().endswith("chunked")
+            self._framing = Framing.CHUNKED if chunked else Framing.CLOSE
+        elif length is not None:
+            self._framing = Framing.LENGTH
+            self._declared = _length_of(length[1])
+        elif not self.use_chunked_encoding_by_default:
+            self._framing = Framing.CLOSE
+            if body_size is not None:
+                self._framing = Framing.LENGTH
+                self._declared = body_size
+        elif body_size is not None and "trailer" not in headers and not self._trailers:
+            self._framing = Framing.LENGTH
+            self._declared = body_size
+        else:
+            self._framing = Framing.CHUNKED
+        if self._framing is Framing.CLOSE:
+            self.should_keep_alive = False
+
+    def _tells_length(self) -> bool:
+        """Whether a message without a body may say how long the body would be."""
+        return False
+
+    def _check_framing(self) -> None:
+        """Refuse headers that two receivers could read in two ways."""
+        if self.has_header("content-length") and self.has_header("transfer-encoding"):
+            raise InvalidArgument(
+                "Content-Length and Transfer-Encoding cannot both be set: "
+                "receivers would not agree where the body ends",
+                "ERR_INVALID_ARG_VALUE",
+            )
+        length = self.get_header("content-length")
+        if length is not None:
+            _length_of(length)
+
+    def _frame_chunk(self, data: BytesLike) -> list[BytesLike]:
+        """Give what goes on the wire for a piece of the body."""
+        size = len(data)
+        if not size or self._framing is Framing.NONE:
+            return []
+        self._body_sent += size
+        if self._framing is Framing.CHUNKED:
+            return [b"%x\r\n" % size, data, b"\r\n"]
+        return [data]
+
+    def _frame_end(self) -> list[BytesLike]:
+        """Give what goes on the wire behind the body."""
+        if self._framing is not Framing.CHUNKED:
+            if self._framing is Framing.LENGTH and self._body_sent != self._declared:
+                # The manual: nobody checks. But the receiver now takes what follows for the rest of
+                # this body, or this body for what follows.
+                self.should_keep_alive = False
+            return []
+        if not self._trailers:
+            return [_LAST_CHUNK]
+        lines = "".join(f"{name}: {value}\r\n" for name, value in self._trailers)
+        return [b"0\r\n", lines.encode("latin-1"), b"\r\n"]
+
+    # Writing.
+
+    def _writing(self) -> AbstractContextManager[object]:
+        return self._connected()._writing()
+
+    def _connected(self) -> Socket:
+        """Give the socket; raise if there is none (any more)."""
+        socket = self.socket
+        if socket is None:
+            raise self._destroyed_error("write")
+        return socket
+
+    def _writev(self, chunks: Sequence[BytesLike]) -> None:
+        """Send pieces of the body, behind the head if that is not out. `_write_lock` is held."""
+        out: list[BytesLike] = []
+        if not self._head_sent:
+            self._check_framing()
+            out.append(self._render_head(None))
+        for chunk in chunks:
+            out.extend(self._frame_chunk(chunk))
+        if out:
+            self._connected()._writev(out)
+
+    def end(
+        self,
+        chunk: str | BytesLike | Callback | None = None,
+        encoding: str | Callback | None = None,
+        callback: Callback | None = None,
+    ) -> Self:
+        """Send the last of the message, and the head with it if it is not out.
+
+        When nothing was written before, the body's length is known, and ``Content-Length`` says it.
+
+        Args:
+            chunk: The last octets, or all; the callback may stand in its place.
+            encoding: How text becomes octets. Default: ``"utf8"``.
+            callback: A listener for ``'finish'``.
+
+        Raises:
+            StateError: A chunk is given after an earlier `end` (``ERR_STREAM_WRITE_AFTER_END``).
+            OSError: The peer is gone.
+        """
+        chunk, encoding, callback = end_arguments(chunk, encoding, callback)
+        data = b"" if chunk is None else encode(chunk, encoding or self._default_encoding)
+        if callback is not None:
+            self.once("finish", callback)
+        with self._lock:
+            if chunk is None and (self._write_ended or self._destroyed):
+                return self
+            self._check_writable()
+            if not self._head_sent:
+                self._check_framing()
+            self._write_ended = True
+            self._corked = 0
+        with self._writing(), self._write_lock:
+            callbacks = self._send_end(data)
+        for each in callbacks:
+            each()
+        self._finish()
+        return self
+
+    def _send_end(self, data: BytesLike) -> list[Callback]:
+        chunks, callbacks = self._take_pending()
+        if len(data):
+            chunks.append(data)
+        out: list[BytesLike] = []
+        if not self._head_sent:
+            out.append(self._render_head(sum(map(len, chunks))))
+        for chunk in chunks:
+            out.extend(self._frame_chunk(chunk))
+        out.extend(self._frame_end())
+        if out:
+            self._connected()._writev(out)
+        return callbacks
+
+    def flush_headers(self) -> None:
+        """Send the head now, instead of with the first octets of the body."""
+        with self._lock:
+            if self._head_sent or self._write_ended:
+                return
+            self._check_writable()
+        with self._writing(), self._write_lock:
+            if not self._head_sent:
+                self._writev([])
+
+    def set_timeout(self, seconds: float, callback: Callback | None = None) -> Self:
+        """Set the connection's timeout: see `net.Socket.set_timeout`.
+
+        Args:
+            seconds: Of silence; 0 turns it off.
+            callback: A listener for this message's ``'timeout'``; it takes no argument.
+        """
+        if callback is not None:
+            self._add_listener("timeout", _without_arguments(callback))
+        if self.socket is not None:
+            self.socket.set_timeout(seconds)
+        return self
+
+    @property
+    def connection(self) -> Socket | None:
+        """The same as `socket` (the manual's older name)."""
+        return self.socket
+
+    @property
+    def finished(self) -> bool:
+        """Whether `end` was called (the manual's name for `writable_ended`)."""
+        return self._write_ended
+
+
+def _without_arguments(callback: Callback) -> Callable[..., object]:
+    def listener(*_arguments: object) -> object:
+        return callback()
+
+    return listener
+
+
+def _length_of(value: str | list[str]) -> int:
+    """Give the number that a ``Content-Length`` header says."""
+    text = value if isinstance(value, str) else ""
+    if not (text.isascii() and text.isdigit()):
+        raise InvalidArgument(
+            f"Content-Length is a number of octets, not {value!r}", "ERR_INVALID_ARG_VALUE"
+        )
+    return int(text)

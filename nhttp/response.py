@@ -1,0 +1,404 @@
+"""ServerResponse: the answer to one request, as a handler writes it.
+
+Adds to `outgoing` what only answers have: status line, interim responses, files. Knows the request
+that it answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, overload
+
+from nhttp.errors import InvalidArgument, StateError
+from nhttp.headers import HeaderInput, check_name, check_text, check_value, pairs_of
+from nhttp.outgoing import Framing, OutgoingMessage
+from nhttp.status import STATUS_CODES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from nhttp.incoming import IncomingMessage
+    from nhttp.net import Socket
+    from nhttp.streams import Readable
+
+__all__ = ["ServerResponse"]
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
+
+# Octets that one sendfile call moves at the most: see `net`, a slow peer shows as activity.
+_FILE_BLOCK = 1024 * 1024
+
+
+class Exchange(Protocol):
+    """What a response knows of the connection that it is sent on."""
+
+    def response_done(self) -> None:
+        """The whole response is with the kernel, or never will be; any thread."""
+
+    def watch(self) -> None:
+        """Somebody wants to be told when the client disappears; any thread."""
+
+    def keep_alive_seconds(self) -> float | None:
+        """How long the connection will be kept for another request; None: it will not."""
+
+
+class ServerResponse(OutgoingMessage):
+    """What a handler answers with: made by the server, given to ``'request'`` listeners.
+
+    Set headers and `status_code`, or call `write_head`; then `write` as often as wanted, and `end`,
+    which every response must get. Any thread may do that, also after the handler has returned.
+    Writing blocks until the kernel has the octets. When the client has gone, writing raises
+    (``EPIPE``, ``ECONNRESET``), which a handler may let pass: the server takes it for what it is.
+
+    Events:
+        finish: () everything was handed to the operating system. At most once, and the last.
+        close: () the connection broke before that. At most once.
+        timeout: (socket) nothing happened on the connection for as long as `set_timeout` said.
+        pipe, unpipe: (source) see `streams.Readable.pipe`.
+
+    Attributes:
+        status_code: What is sent as the status code. Default: 200.
+        status_message: What is sent as the reason phrase; None: the standard one.
+        request: The request that this answers.
+        send_date: Whether ``Date`` is sent when it was not set. Default: True.
+
+    Example:
+        >>> def handler(request, response):
+        ...     response.write_head(200, {"Content-Type": "text/plain"})
+        ...     response.end("hello")
+
+    Source: http.ServerResponse in the manual.
+    """
+
+    _latched: ClassVar[frozenset[str]] = frozenset({"finish", "error", "close"})
+
+    if TYPE_CHECKING:
+
+        @overload
+        def on(
+            self, event: Literal["drain", "finish", "close"], listener: Callable[[], object], /
+        ) -> Self: ...
+        @overload
+        def on(
+            self, event: Literal["error"], listener: Callable[[Exception], object], /
+        ) -> Self: ...
+        @overload
+        def on(
+            self,
+            event: Literal["newListener", "removeListener"],
+            listener: Callable[[str, Callable[..., object]], object],
+            /,
+        ) -> Self: ...
+        @overload
+        def on(
+            self, event: Literal["pipe", "unpipe"], listener: Callable[[Readable], object], /
+        ) -> Self: ...
+        @overload
+        def on(
+            self, event: Literal["timeout"], listener: Callable[[Socket], object], /
+        ) -> Self: ...
+        def on(self, event: Any, listener: Callable[..., Any], /) -> Self: ...  # noqa: D102
+
+        once = add_listener = prepend_listener = prepend_once_listener = on  # type: ignore[mutable-override]
+        off = remove_listener = on  # type: ignore[mutable-override]
+
+    send_date = True
+    status_code = 200
+    status_message: str | None = None
+
+    _continued = False  # a 100 went out
+
+    def __init__(self, request: IncomingMessage, exchange: Exchange) -> None:
+        super().__init__()
+        self.request = request
+        self._exchange = exchange
+        self.socket = request.socket
+        # Whole messages are written under the socket's own lock.
+        self._write_lock = request.socket._write_lock
+        if not request.http_version_minor:
+            self.use_chunked_encoding_by_default = False
+
+    # The head.
+
+    def write_head(
+        self,
+        status_code: int,
+        status_message: str | HeaderInput | None = None,
+        headers: HeaderInput | None = None,
+    ) -> Self:
+        """Fix the head: status and headers. It leaves with the first octets of the body.
+
+        `headers` are merged with what `set_header` set, and win.
+
+        Args:
+            status_code: 100 to 999.
+            status_message: The reason phrase. Default: the standard one. The headers may stand in
+                its place.
+            headers: A mapping, or pairs, where a name that comes twice is sent twice.
+
+        Raises:
+            InvalidArgument: The code, the message or a header cannot be sent.
+            StateError: The head is fixed or out already (``ERR_HTTP_HEADERS_SENT``).
+
+        Source: response.writeHead in the manual.
+        """
+        self._check_head_open("write")
+        if status_message is not None and not isinstance(status_message, str):
+            status_message, headers = None, status_message
+        self.status_code = _check_status(status_code)
+        if status_message is not None:
+            self.status_message = check_text(status_message, "the status message")
+        if headers is not None:
+            merged: dict[str, tuple[str, str | list[str]]] = {}
+            for name, value in pairs_of(headers):
+                text = check_value(check_name(name), value)
+                key = name.lower()
+                if key in merged:
+                    before = merged[key][1]
+                    text = [
+                        *([before] if isinstance(before, str) else before),
+                        *([text] if isinstance(text, str) else text),
+                    ]
+                merged[key] = (name, text)
+            self._headers = {**(self._headers or {}), **merged}
+        self._check_framing()
+        self._head_ready = True
+        return self
+
+    def _start_line(self) -> str:
+        code = _check_status(self.status_code)
+        message = self.status_message
+        if message is None:
+            message = STATUS_CODES.get(code, "unknown")
+        else:
+            check_text(message, "the status message")
+        self.status_message = message
+        return f"HTTP/1.1 {code} {message}\r\n"
+
+    def _has_body(self) -> bool:
+        # RFC 9112, 6.3: these end with their head whatever its fields say.
+        code = self.status_code
+        return self.request.method != "HEAD" and code not in (204, 304) and code >= 200
+
+    def _tells_length(self) -> bool:
+        return self.request.method == "HEAD" and self.status_code not in (204, 304)
+
+    def _connection_fields(self) -> list[tuple[str, str]]:
+        request = self.request
+        if request._head.lookup.get("expect") and not self._continued and not request.complete:
+            # Nobody knows whether the body will come that was not asked for (RFC 9110, 10.1.1).
+            self.should_keep_alive = False
+        seconds = self._exchange.keep_alive_seconds()
+        if seconds is None:
+            self.should_keep_alive = False
+        said = self.get_header("connection")
+        if said is not None:
+            tokens = str(said).lower()
+            if "close" in tokens:
+                self.should_keep_alive = False
+            return []
+        if not self.should_keep_alive:
+            return [("Connection", "close")]
+        fields = [("Connection", "keep-alive")]
+        if seconds and not self.has_header("keep-alive"):
+            fields.append(("Keep-Alive", f"timeout={int(seconds)}"))
+        return fields
+
+    # Interim responses.
+
+    def write_continue(self) -> None:
+        """Send ``100 Continue``: the client may send its body (see ``'checkContinue'``)."""
+        self._continued = True
+        self._write_interim(_CONTINUE)
+
+    def write_processing(self) -> None:
+        """Send ``102 Processing``: the answer takes its time (RFC 2518)."""
+        self._write_interim(_PROCESSING)
+
+    def write_early_hints(self, headers: HeaderInput) -> None:
+        """Send ``103 Early Hints`` with, usually, ``Link`` fields (RFC 8297)."""
+        lines = ["HTTP/1.1 103 Early Hints\r\n"]
+        for name, value in pairs_of(headers):
+            text = check_value(check_name(name), value)
+            lines.extend(
+                f"{name}: {each}\r\n" for each in ([text] if isinstance(text, str) else text)
+            )
+        lines.append("\r\n")
+        self._write_interim("".join(lines).encode("latin-1"))
+
+    def _write_interim(self, head: bytes) -> None:
+        if not self.request.http_version_minor:
+            return  # HTTP/1.0 knows no interim responses (RFC 9110, 15.2)
+        if self._head_sent:
+            raise StateError(
+                "an interim response cannot follow the final one", "ERR_HTTP_HEADERS_SENT"
+            )
+        with self._writing(), self._write_lock:
+            self._connected()._writev([head])
+
+    # Files.
+
+    def write_file(
+        self,
+        file: str | os.PathLike[str] | IO[bytes],
+        offset: int = 0,
+        count: int | None = None,
+    ) -> int:
+        """Write a piece of a file, without copying it through this process where that can be.
+
+        Goes by way of `os.sendfile`; what cannot is read and written. Does not end the response.
+        The position of `file` is not changed.
+
+        Args:
+            file: A path, or a file opened for reading in binary mode.
+            offset: Where to begin, in octets.
+            count: How many octets. Default: up to the end of the file.
+
+        Returns:
+            How many octets were written.
+
+        Raises:
+            OSError: The file cannot be read, or the peer is gone.
+            StateError: The file ended before `count` octets (``ERR_STREAM_PREMATURE_CLOSE``): the
+                length that was promised cannot be kept, so the connection is destroyed.
+        """
+        if isinstance(file, (str, os.PathLike)):
+            with Path(file).open("rb") as opened:
+                return self.write_file(opened, offset, count)
+        with self._lock:
+            self._check_writable()
+        descriptor = _descriptor_of(file)
+        if descriptor is None:
+            return self._write_blocks(file, offset, count)
+        available = max(0, os.fstat(descriptor).st_size - offset)
+        size = available if count is None else min(count, available)
+        if count is not None and size < count:
+            raise self._cut_short(count, size)
+        with self._writing(), self._write_lock:
+            if not self._head_sent:
+                self._writev([])
+            if not size or self._framing is Framing.NONE:
+                return size
+            if self._framing is Framing.CHUNKED:
+                self._connected()._writev([b"%x\r\n" % size])
+            self._send_file(descriptor, offset, size)
+            self._body_sent += size
+            if self._framing is Framing.CHUNKED:
+                self._connected()._writev([b"\r\n"])
+        return size
+
+    def _send_file(self, descriptor: int, offset: int, size: int) -> None:
+        """Send exactly `size` octets of a file. `_write_lock` is held."""
+        socket = self._connected()
+        end = offset + size
+        while offset < end:
+            block = min(_FILE_BLOCK, end - offset)
+            sent = socket._sendfile(descriptor, offset, block)
+            if sent is None:  # not between these two: copy
+                data = os.pread(descriptor, block, offset)
+                if data:
+                    socket._writev([data])
+                sent = len(data)
+            if not sent:
+                raise self._cut_short(size, size - (end - offset))
+            offset += sent
+
+    def _write_blocks(self, file: IO[bytes], offset: int, count: int | None) -> int:
+        """Copy from a file that the kernel knows nothing of."""
+        with _position_kept(file):
+            file.seek(offset)
+            written = 0
+            while count is None or written < count:
+                block = _FILE_BLOCK if count is None else min(_FILE_BLOCK, count - written)
+                data = file.read(block)
+                if not data:
+                    break
+                self.write(data)
+                written += len(data)
+        if count is not None and written < count:
+            raise self._cut_short(count, written)
+        return written
+
+    def _cut_short(self, wanted: int, there: int) -> StateError:
+        error = StateError(
+            f"the file ended after {there} of {wanted} octets", "ERR_STREAM_PREMATURE_CLOSE"
+        )
+        if self._head_sent:
+            self.destroy(error)
+        return error
+
+    # The end.
+
+    def _finish(self) -> None:
+        super()._finish()
+        self._exchange.response_done()
+
+    def _listener_added(self, event: str) -> None:
+        if event == "close":
+            self._exchange.watch()
+
+    def _destroy(self, error: BaseException | None) -> None:
+        if self.socket is not None:
+            self.socket.destroy(error)
+        self._exchange.response_done()
+
+    def _broken(self, error: BaseException | None) -> None:
+        """The connection is gone; whoever waits for room or the end is told. Once."""
+        with self._lock:
+            if self._write_finished:
+                return
+            self._destroyed = True
+            if self._failure is None:
+                self._failure = error
+            self._notify()
+        self._latch("close")
+
+    def _done(self) -> bool:
+        """Whether nothing more will come: sent, or given up."""
+        return self._write_finished or self._destroyed
+
+    def destroy(self, error: BaseException | None = None) -> Self:
+        """Destroy the connection, and with it this response."""
+        return super().destroy(error)
+
+    def _reset(self) -> None:
+        """Forget what a handler prepared and did not send."""
+        self._headers = None
+        self._trailers = None
+        self._pending = None
+        self._pending_callbacks = None
+        self._corked = 0
+        self._head_ready = False
+        self._write_ended = False
+        self.status_message = None
+
+
+def _check_status(code: object) -> int:
+    if not isinstance(code, int) or not 100 <= code <= 999:
+        raise InvalidArgument(
+            f"a status code is 100 to 999, not {code!r}", "ERR_HTTP_INVALID_STATUS_CODE"
+        )
+    return int(code)
+
+
+def _descriptor_of(file: IO[bytes]) -> int | None:
+    """Give the descriptor of a regular file; None for anything else."""
+    try:
+        descriptor = file.fileno()
+        mode = os.fstat(descriptor).st_mode
+    except (AttributeError, OSError, ValueError):
+        return None
+    return descriptor if stat.S_ISREG(mode) else None
+
+
+@contextlib.contextmanager
+def _position_kept(file: IO[bytes]) -> Iterator[None]:
+    before = file.tell()
+    try:
+        yield
+    finally:
+        file.seek(before)

@@ -1,0 +1,209 @@
+"""Server: options, events and the closing of an HTTP server.
+
+How a connection is served, from its first octet to its last, is in `_connection`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
+
+from nhttp import net
+from nhttp._connection import Connection
+from nhttp.incoming import IncomingMessage
+from nhttp.response import ServerResponse
+
+if TYPE_CHECKING:
+    from nhttp.net import Address, Socket
+    from nhttp.streams import Callback
+
+__all__ = ["RequestListener", "Server"]
+
+RequestListener = Callable[[IncomingMessage, ServerResponse], object]
+
+_log = logging.getLogger("nhttp.server")
+
+
+class Server(net.Server):
+    """An HTTP server (the manual's ``http.Server``): a `net.Server` that speaks HTTP.
+
+    A ``with`` block around it closes the server at its end: idle connections at once, running
+    requests within `grace` seconds.
+
+    Args:
+        request_listener: A listener for ``'request'``.
+        max_header_size: Octets that the head of a request may have. Default:
+            `nhttp.max_header_size`.
+        max_headers_count, timeout, headers_timeout, request_timeout, keep_alive_timeout: See below.
+
+    Events, beside those of `net.Server`; each on its connection's own thread:
+        request: (request, response) for every request.
+        checkContinue: (request, response) instead of ``'request'`` for ``Expect: 100-continue``.
+            Without a listener, ``100 Continue`` is sent and ``'request'`` emitted.
+        checkExpectation: (request, response) instead, for other expectations. Without a listener
+            they are answered with 417.
+        connect: (request, socket, head) for CONNECT. Without a listener the connection is closed.
+        upgrade: (request, socket, head) when the client asks for another protocol. Without a
+            listener the connection is closed.
+        clientError: (exception, socket) what came is not HTTP, or did not come in time. The
+            listener closes the socket. Without one, a bare 400, 408 or 431 is sent.
+        timeout: (socket) a connection was silent for `timeout` seconds. With a listener, closing it
+            is the listener's business. On a helper thread.
+
+    Attributes:
+        timeout: Seconds of silence until a connection is destroyed. 0: never. Default: 120.0. As
+            all of these, a change is for connections and requests that begin after it.
+        headers_timeout: Seconds for a head to arrive, from its first octet. 0: any. Default: 40.0.
+        request_timeout: Seconds for a whole request, with its body, to arrive. 0: any. Default:
+            300.0.
+        keep_alive_timeout: Seconds that a connection is kept for the next request. 0: `timeout`
+            alone counts. Default: 5.0.
+        max_headers_count: Field lines that a head may have; one more is answered with 431. 0: any
+            number. Default: 1000.
+        max_header_size: Octets that a head may have; one more is answered with 431. Default: 8192.
+
+    Example:
+        >>> def handler(request, response):
+        ...     response.end(f"you asked for {request.url}")
+        >>> with Server(handler).listen(8000) as server:  # doctest: +SKIP
+        ...     server.serve_forever()
+
+    Source: http.Server in the manual.
+    """
+
+    if TYPE_CHECKING:
+
+        @overload
+        def on(
+            self, event: Literal["listening", "close"], listener: Callable[[], object], /
+        ) -> Self: ...
+        @overload
+        def on(
+            self, event: Literal["connection"], listener: Callable[[Socket], object], /
+        ) -> Self: ...
+        @overload
+        def on(
+            self, event: Literal["error"], listener: Callable[[Exception], object], /
+        ) -> Self: ...
+        @overload
+        def on(
+            self, event: Literal["drop"], listener: Callable[[Address | str], object], /
+        ) -> Self: ...
+        @overload
+        def on(
+            self,
+            event: Literal["newListener", "removeListener"],
+            listener: Callable[[str, Callable[..., object]], object],
+            /,
+        ) -> Self: ...
+        @overload
+        def on(
+            self,
+            event: Literal["request", "checkContinue", "checkExpectation"],
+            listener: Callable[[IncomingMessage, ServerResponse], object],
+            /,
+        ) -> Self: ...
+        @overload
+        def on(
+            self,
+            event: Literal["connect", "upgrade"],
+            listener: Callable[[IncomingMessage, Socket, bytes], object],
+            /,
+        ) -> Self: ...
+        @overload
+        def on(
+            self,
+            event: Literal["clientError"],
+            listener: Callable[[Exception, Socket], object],
+            /,
+        ) -> Self: ...
+        @overload
+        def on(
+            self, event: Literal["timeout"], listener: Callable[[Socket], object], /
+        ) -> Self: ...
+        def on(self, event: Any, listener: Callable[..., Any], /) -> Self: ...  # noqa: D102
+
+        once = add_listener = prepend_listener = prepend_once_listener = on  # type: ignore[mutable-override]
+        off = remove_listener = on  # type: ignore[mutable-override]
+
+    def __init__(
+        self,
+        request_listener: RequestListener | None = None,
+        *,
+        max_header_size: int = 8192,
+        max_headers_count: int = 1000,
+        timeout: float = 120.0,
+        headers_timeout: float = 40.0,
+        request_timeout: float = 300.0,
+        keep_alive_timeout: float = 5.0,
+    ) -> None:
+        # The manual: sockets are half-open, so a client that has said all still gets its answer.
+        super().__init__(allow_half_open=True)
+        self.max_header_size = max_header_size
+        self.max_headers_count = max_headers_count
+        self.timeout = timeout
+        self.headers_timeout = headers_timeout
+        self.request_timeout = request_timeout
+        self.keep_alive_timeout = keep_alive_timeout
+        self._connections: set[Connection] = set()  # guarded by `_lock`
+        if request_listener is not None:
+            self.on("request", request_listener)
+
+    def set_timeout(
+        self, seconds: float, callback: Callable[[Socket], object] | None = None
+    ) -> Self:
+        """Set `timeout`, and add a listener for ``'timeout'``.
+
+        Args:
+            seconds: Of silence; 0 turns it off.
+            callback: Given the silent socket, and from then on responsible for it.
+        """
+        self.timeout = seconds
+        if callback is not None:
+            self.on("timeout", callback)
+        return self
+
+    def close(self, callback: Callback | None = None) -> Self:
+        """Stop accepting and close idle connections; running responses say that they are the last.
+
+        Never blocks, so a handler may call it. ``'close'`` follows when the last connection is
+        gone.
+
+        Args:
+            callback: A listener for ``'close'``; called at once when the server is closed already.
+        """
+        super().close(callback)
+        self.close_idle_connections()
+        return self
+
+    def close_idle_connections(self) -> None:
+        """Close the connections that wait for a next request."""
+        with self._lock:
+            connections = list(self._connections)
+        for each in connections:
+            each.close_if_idle()
+
+    def handle_error(
+        self, error: Exception, request: IncomingMessage, response: ServerResponse
+    ) -> None:
+        """Deal with what a listener raised: log it, and answer 500 if no head was sent yet.
+
+        Meant to be overridden. Called on the connection's thread. When it returns and the response
+        is not ended, the connection is closed.
+        """
+        _log.error("the handler of %r raised", request, exc_info=error)
+        if not response._head_sent and not response.destroyed:
+            response._reset()
+            response.status_code = 500
+            response.end()
+
+    def _serve(self, socket: Socket) -> None:
+        connection = Connection(self, socket)
+        with self._lock:
+            self._connections.add(connection)
+        try:
+            connection.serve()
+        finally:
+            with self._lock:
+                self._connections.discard(connection)

@@ -31,6 +31,8 @@ Fields: TypeAlias = list[tuple[str, str]]
 class RequestHead:
     """A request line and its fields, valid and with unambiguous framing.
 
+    Not to be changed: two equal heads on one connection may be one object.
+
     Attributes:
         method: One of `METHODS`.
         target: The request target as received: a path, an absolute URL, ``*``, or ``host:port``.

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RequestParser"]
 
+_REMEMBERED = 2048  # octets of a head that is kept for comparison, for each connection
+
 
 class RequestParser(Parser[RequestHead]):
     """Parses one request after another.
@@ -29,11 +31,14 @@ class RequestParser(Parser[RequestHead]):
     are another protocol's, or, for an upgrade that it does not want, `resume`.
     """
 
-    __slots__ = ("_blank_line_seen", "_current")
+    __slots__ = ("_blank_line_seen", "_current", "_last")
 
     def __init__(self, limits: Limits | None = None) -> None:
         super().__init__(limits, check_request_line)
         self._current: RequestHead | None = None
+        # The octets of the last head, and what they meant: clients that keep a connection open
+        # tend to repeat themselves, and equal octets mean the same.
+        self._last: tuple[bytes, RequestHead] | None = None
         self._blank_line_seen = False
 
     @property
@@ -61,6 +66,12 @@ class RequestParser(Parser[RequestHead]):
     def _next_in_idle(self) -> RequestHead | BodyEvent:
         buffer = self._buffer
         data, pos = buffer.data, buffer.pos
+        last = self._last
+        if last is not None and last[0] == data and not pos and self._fits(last[1], len(data)):
+            self._origin = buffer.offset
+            buffer.pos = len(data)
+            self._state = self._follow_head(last[1])
+            return last[1]
         # RFC 9112, 2.2: a server should ignore at least one empty line in front of a request.
         if data.startswith(b"\r", pos) and not self._blank_line_seen:
             if data.startswith(b"\r\n", pos):
@@ -72,6 +83,12 @@ class RequestParser(Parser[RequestHead]):
             return CLOSED if self._eof else NEED_DATA
         self._begin_head()
         return self._next_in_head()
+
+    def _fits(self, head: RequestHead, size: int) -> bool:
+        """Say whether the limits, which may have changed, still let a head through."""
+        limits = self._limits
+        allowed = limits.max_headers_count or len(head.fields)
+        return size <= limits.max_head_size and len(head.fields) <= allowed
 
     def _parse_head(self, text: str) -> RequestHead | None:
         limits = self._limits
@@ -92,7 +109,7 @@ class RequestParser(Parser[RequestHead]):
         check_host(fields, lookup, repeats, minor_version)
         length, chunked = body_framing(fields, lookup, repeats, minor_version)
         keep_alive, upgrade = connection_options(fields, lookup, repeats, minor_version)
-        return RequestHead(
+        head = RequestHead(
             method,
             target,
             minor_version,
@@ -104,6 +121,10 @@ class RequestParser(Parser[RequestHead]):
             keep_alive,
             upgrade,
         )
+        data = self._buffer.data
+        if len(text) == len(data) <= _REMEMBERED and isinstance(data, bytes):
+            self._last = (data, head)
+        return head
 
     def _follow_head(self, head: RequestHead) -> State:
         self._current = head

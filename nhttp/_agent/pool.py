@@ -1,0 +1,289 @@
+"""Pool: which request gets which socket. It decides, and does nothing itself.
+
+A pure object: no lock, no socket, no thread, no clock. The agent calls it with its lock held and
+carries out, without the lock, what it returns: give a socket to a request, let a request dial a new
+one, close a socket. Sockets and requests are opaque here; names say which sockets serve which
+requests.
+
+The life of a socket: dialled -> busy -> free -> busy -> ... -> gone. A request waits in the queue
+of its name, first in, first out, while there are as many sockets as there may be. A slot that
+becomes free goes to the head of that queue before anybody else can ask for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeAlias, TypeVar
+
+__all__ = ["Action", "Assign", "Close", "Dial", "Offer", "Pool"]
+
+S = TypeVar("S", bound=Hashable)  # a socket
+W = TypeVar("W", bound=Hashable)  # a waiting request
+
+
+@dataclass(frozen=True, slots=True)
+class Assign(Generic[S, W]):
+    """Give `socket`, which was used before, to `waiter`."""
+
+    waiter: W
+    socket: S
+
+
+@dataclass(frozen=True, slots=True)
+class Dial(Generic[W]):
+    """Let `waiter` make a connection of its own: a slot is reserved for it."""
+
+    waiter: W
+
+
+@dataclass(frozen=True, slots=True)
+class Offer(Generic[S]):
+    """Nobody wants `socket` now: ask whether it may be kept, then call `keep` or `remove`."""
+
+    socket: S
+
+
+@dataclass(frozen=True, slots=True)
+class Close(Generic[S]):
+    """`socket` is not the pool's any more: close it."""
+
+    socket: S
+
+
+Action: TypeAlias = Assign[S, W] | Dial[W] | Offer[S] | Close[S]
+
+
+class _Origin(Generic[S, W]):
+    """The sockets and the queue of one name."""
+
+    def __init__(self) -> None:
+        self.busy: list[S] = []
+        self.free: deque[S] = deque()  # the longest idle first
+        self.dialling = 0  # slots of connections that are being made
+        self.queue: deque[tuple[int, W]] = deque()  # with the number of their arrival
+
+    @property
+    def size(self) -> int:
+        return len(self.busy) + len(self.free) + self.dialling
+
+    @property
+    def unused(self) -> bool:
+        return not self.size and not self.queue
+
+
+class Pool(Generic[S, W]):
+    """The sockets of an agent, by the name of their origin.
+
+    Args:
+        max_sockets: Sockets for one name. Default: any number.
+        max_free_sockets: Idle sockets kept for one name. Default: 256.
+        max_total_sockets: Sockets for all names. Default: any number.
+        scheduling: Which idle socket is used first: the one used last (``"lifo"``), which lets the
+            others go stale and be closed, or the one idle longest (``"fifo"``).
+    """
+
+    def __init__(
+        self,
+        *,
+        max_sockets: float = math.inf,
+        max_free_sockets: float = 256,
+        max_total_sockets: float = math.inf,
+        scheduling: Literal["lifo", "fifo"] = "lifo",
+    ) -> None:
+        self.max_sockets = max_sockets
+        self.max_free_sockets = max_free_sockets
+        self.max_total_sockets = max_total_sockets
+        self.scheduling = scheduling
+        self._origins: dict[str, _Origin[S, W]] = {}
+        self._arrivals = 0
+        self._total = 0
+
+    # What the agent shows.
+
+    @property
+    def sockets(self) -> dict[str, list[S]]:
+        """The sockets in use, by name."""
+        return {name: list(each.busy) for name, each in self._origins.items() if each.busy}
+
+    @property
+    def free_sockets(self) -> dict[str, list[S]]:
+        """The idle sockets, by name; the longest idle first."""
+        return {name: list(each.free) for name, each in self._origins.items() if each.free}
+
+    @property
+    def requests(self) -> dict[str, list[W]]:
+        """The waiting requests, by name; the first to be served first."""
+        return {
+            name: [waiter for _, waiter in each.queue]
+            for name, each in self._origins.items()
+            if each.queue
+        }
+
+    @property
+    def total(self) -> int:
+        """Sockets of all names, with those that are being made."""
+        return self._total
+
+    # What happens to requests.
+
+    def request(self, name: str, waiter: W) -> list[Action[S, W]]:
+        """A request wants a socket. An empty list: it waits in the queue."""
+        origin = self._origins.setdefault(name, _Origin())
+        if not origin.queue:
+            if origin.free:
+                return [self._assign_free(origin, waiter)]
+            if origin.size < self.max_sockets:
+                if self._total < self.max_total_sockets:
+                    return [self._reserve(origin, waiter)]
+                evicted = self._evict()
+                if evicted is not None:
+                    return [Close(evicted), self._reserve(self._origin(name), waiter)]
+        self._arrivals += 1
+        origin.queue.append((self._arrivals, waiter))
+        return []
+
+    def cancel(self, name: str, waiter: W) -> None:
+        """A request does not wait any more. Nothing happens if it was not in the queue."""
+        origin = self._origins.get(name)
+        if origin is not None:
+            origin.queue = deque(entry for entry in origin.queue if entry[1] != waiter)
+            self._tidy(name, origin)
+
+    # What happens to sockets.
+
+    def dialled(self, name: str, socket: S) -> None:
+        """The connection for which a slot was reserved stands; its request has it."""
+        origin = self._origins[name]
+        origin.dialling -= 1
+        origin.busy.append(socket)
+
+    def dial_failed(self, name: str) -> list[Action[S, W]]:
+        """The connection for which a slot was reserved came to nothing."""
+        origin = self._origins[name]
+        origin.dialling -= 1
+        self._total -= 1
+        return self._slot_freed(name, origin)
+
+    def release(self, name: str, socket: S) -> list[Action[S, W]]:
+        """A request is done with a socket that can be used again."""
+        origin = self._origins.get(name)
+        if origin is None or socket not in origin.busy:
+            return [Close(socket)]  # taken out meanwhile, or the agent was destroyed
+        if origin.queue:
+            return [Assign(origin.queue.popleft()[1], socket)]
+        other = self._longest_waiting()
+        if other is not None and self._total >= self.max_total_sockets:
+            # Somebody waits for a slot that only this socket can give.
+            return [Close(socket), *self.remove(name, socket)]
+        if len(origin.free) < self.max_free_sockets:
+            return [Offer(socket)]
+        return [Close(socket), *self.remove(name, socket)]
+
+    def keep(self, name: str, socket: S) -> list[Action[S, W]]:
+        """An offered socket may be kept; somebody may have come for it meanwhile."""
+        origin = self._origins.get(name)
+        if origin is None or socket not in origin.busy:
+            return [Close(socket)]
+        if origin.queue:
+            return [Assign(origin.queue.popleft()[1], socket)]
+        origin.busy.remove(socket)
+        origin.free.append(socket)
+        return []
+
+    def remove(self, name: str, socket: S) -> list[Action[S, W]]:
+        """A socket is gone, or is to be the pool's no longer; its slot goes to who waits."""
+        origin = self._origins.get(name)
+        if origin is None:
+            return []
+        if socket in origin.busy:
+            origin.busy.remove(socket)
+        elif socket in origin.free:
+            origin.free.remove(socket)
+        else:
+            return []
+        self._total -= 1
+        return self._slot_freed(name, origin)
+
+    def replace(self, name: str, socket: S, waiter: W) -> list[Action[S, W]]:
+        """A socket just assigned to `waiter` is dead: it gets another, before others do."""
+        origin = self._origins.get(name)
+        if origin is None or socket not in origin.busy:
+            return self.request(name, waiter)
+        origin.busy.remove(socket)
+        self._total -= 1
+        if origin.free:
+            return [self._assign_free(origin, waiter)]
+        return [self._reserve(origin, waiter)]
+
+    def destroy(self) -> tuple[list[S], list[W]]:
+        """Forget everything.
+
+        Returns:
+            All sockets, to be closed, and all waiting requests, to be told.
+        """
+        sockets = [s for each in self._origins.values() for s in (*each.busy, *each.free)]
+        waiters = [w for each in self._origins.values() for _, w in each.queue]
+        for name, origin in list(self._origins.items()):
+            self._total -= len(origin.busy) + len(origin.free)
+            origin.busy.clear()
+            origin.free.clear()
+            origin.queue.clear()
+            self._tidy(name, origin)
+        return sockets, waiters
+
+    # How.
+
+    def _origin(self, name: str) -> _Origin[S, W]:
+        return self._origins.setdefault(name, _Origin())
+
+    def _assign_free(self, origin: _Origin[S, W], waiter: W) -> Assign[S, W]:
+        socket = origin.free.pop() if self.scheduling == "lifo" else origin.free.popleft()
+        origin.busy.append(socket)
+        return Assign(waiter, socket)
+
+    def _reserve(self, origin: _Origin[S, W], waiter: W) -> Dial[W]:
+        origin.dialling += 1
+        self._total += 1
+        return Dial(waiter)
+
+    def _evict(self) -> S | None:
+        """Take an idle socket of any name out, to make room under the total."""
+        for name, origin in self._origins.items():
+            if origin.free:
+                socket = origin.free.popleft()
+                self._total -= 1
+                self._tidy(name, origin)
+                return socket
+        return None
+
+    def _slot_freed(self, name: str, origin: _Origin[S, W]) -> list[Action[S, W]]:
+        """Give a slot to the first who waits for this name, or else for any."""
+        chosen = origin if origin.queue and origin.size < self.max_sockets else None
+        if chosen is None:
+            chosen = self._longest_waiting()
+        actions: list[Action[S, W]] = []
+        if chosen is not None and self._total < self.max_total_sockets:
+            actions.append(self._reserve(chosen, chosen.queue.popleft()[1]))
+        self._tidy(name, origin)
+        return actions
+
+    def _longest_waiting(self) -> _Origin[S, W] | None:
+        waiting = [
+            each for each in self._origins.values() if each.queue and each.size < self.max_sockets
+        ]
+        return min(waiting, key=lambda each: each.queue[0][0], default=None)
+
+    def _tidy(self, name: str, origin: _Origin[S, W]) -> None:
+        if origin.unused:
+            self._origins.pop(name, None)
+
+    def __repr__(self) -> str:
+        parts = [
+            f"{name}: {len(each.busy)} busy, {len(each.free)} free, {each.dialling} dialling, "
+            f"{len(each.queue)} waiting"
+            for name, each in sorted(self._origins.items())
+        ]
+        return f"<Pool {'; '.join(parts) or 'empty'}>"

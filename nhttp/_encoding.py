@@ -24,16 +24,19 @@ _ALIASES = {
     "utf8": "utf8",
     "utf-8": "utf8",
     "latin1": "latin1",
+    "latin-1": "latin1",
     "binary": "latin1",
     "ascii": "ascii",
     "ucs2": "utf16le",
     "ucs-2": "utf16le",
     "utf16le": "utf16le",
     "utf-16le": "utf16le",
+    "utf-16-le": "utf16le",
     "hex": "hex",
     "base64": "base64",
     "base64url": "base64url",
 }
+_SEVEN_BITS = bytes(octet & 0x7F for octet in range(256))
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
 
@@ -125,7 +128,10 @@ def encode(chunk: str | BytesLike, encoding: str | None = None) -> BytesLike:
         raise InvalidArgument(
             f"a chunk is str or bytes-like, not {type(chunk).__name__}", "ERR_INVALID_ARG_TYPE"
         ) from None
-    return view.cast("B") if view.c_contiguous else view.tobytes()
+    try:
+        return view.cast("B")
+    except TypeError:  # gaps between its items, or items of a foreign byte order
+        return view.tobytes()
 
 
 class Decoder:
@@ -154,11 +160,16 @@ class Decoder:
             case "latin1":
                 return data.decode("latin-1")
             case "ascii":
-                return bytes(octet & 0x7F for octet in data).decode("ascii")
+                return data.translate(_SEVEN_BITS).decode("ascii")
             case "hex":
                 return data.hex()
             case _:
                 return self._decode_base64(data, final=final)
+
+    @property
+    def pending(self) -> bytes:
+        """The octets of a character, or group, that is not whole yet."""
+        return self._rest if self._incremental is None else self._incremental.getstate()[0]
 
     def _decode_base64(self, data: bytes, *, final: bool) -> str:
         # Three octets are four characters: cutting elsewhere would put padding into the middle.

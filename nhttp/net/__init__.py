@@ -7,7 +7,8 @@ connects.
 from __future__ import annotations
 
 from nhttp.net._address import Address
+from nhttp.net._create import connect, create_connection, create_server
 from nhttp.net._server import Server
 from nhttp.net._socket import Socket
 
-__all__ = ["Address", "Server", "Socket"]
+__all__ = ["Address", "Server", "Socket", "connect", "create_connection", "create_server"]

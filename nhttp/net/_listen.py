@@ -6,12 +6,13 @@ import errno
 import os
 import socket
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from nhttp.errors import InvalidArgument
-from nhttp.net._socket import check_port
+from nhttp.net._dial import check_port
 
 if TYPE_CHECKING:
+    from nhttp.net._address import Address
     from nhttp.streams import Callback
 
 __all__ = ["Handle", "ListenRequest"]
@@ -24,6 +25,7 @@ class HasFileno(Protocol):
 
     def fileno(self) -> int:
         """Give the descriptor."""
+        ...
 
 
 Handle: TypeAlias = "HasFileno | Mapping[str, int]"
@@ -36,7 +38,7 @@ class ListenRequest:
         self.port = 0
         self.host: str | None = None
         self.path: str | None = None
-        self.fd: int | None = None
+        self.fd: Any = None
         self.handle: Any = None
         self.backlog = BACKLOG
         self.callback: Callback | None = None
@@ -48,7 +50,15 @@ class ListenRequest:
                 raise TypeError(f"listen() got an unexpected keyword argument {name!r}")
             if value is not None:
                 setattr(self, name, value)
+        self._check()
+
+    def _check(self) -> None:
         self.port = check_port(self.port)
+        fd = self.fd
+        if fd is not None and (not isinstance(fd, int) or isinstance(fd, bool) or fd < 0):
+            raise InvalidArgument(f"fd is a file descriptor, not {fd!r}", "ERR_INVALID_ARG_VALUE")
+        if self.path is not None and not self.path:
+            raise InvalidArgument("a path cannot be empty", "ERR_INVALID_ARG_VALUE")
 
     def _take_positional(self, args: list[Any]) -> None:
         while args and args[-1] is None:
@@ -61,16 +71,17 @@ class ListenRequest:
         if isinstance(first, str) and not first.isdigit():
             self.path = first
         elif isinstance(first, (int, str)) or first is None:
-            self.port = check_port(first or 0)
+            self.port = check_port(0 if first is None else first)
             if rest and (isinstance(rest[0], str) or rest[0] is None):
                 self.host = rest.pop(0)
         elif isinstance(first, Mapping):
-            self.fd = first.get("fd")
-            if not isinstance(self.fd, int):
+            options = cast("Mapping[str, Any]", first)
+            if "fd" not in options:
                 raise InvalidArgument(
                     f"a handle is {{'fd': n}} or has a fileno(), not {first!r}",
                     "ERR_INVALID_ARG_VALUE",
                 )
+            self.fd = options["fd"]
         else:
             self.handle = first
         if rest and isinstance(rest[0], int):
@@ -79,9 +90,21 @@ class ListenRequest:
             raise InvalidArgument(f"listen() cannot tell what {rest!r} is", "ERR_INVALID_ARG_VALUE")
 
     def describe(self) -> str:
+        """Give what was asked for, for a message."""
         if self.path is not None:
             return self.path
-        return f"{self.host or '::'}:{self.port}"
+        if self.fd is not None or self.handle is not None:
+            return "on a handle"
+        host = self.host or "::"
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+    def wants(self, address: Address | str) -> bool:
+        """Whether this asks for an address that is in use already, by `address`."""
+        if self.fd is not None or self.handle is not None:
+            return False
+        if isinstance(address, str) or self.path is not None:
+            return self.path == address
+        return self.port == address.port
 
     def open(self) -> tuple[socket.socket, str | None]:
         """Give the listening socket, and the path of the file to remove at the end."""
@@ -104,8 +127,12 @@ class ListenRequest:
             handle = self.handle
         else:
             handle = socket.socket(fileno=os.dup(self._descriptor()))
-        handle.setblocking(True)
-        handle.listen(self.backlog)
+        try:
+            handle.listen(self.backlog)
+        except OSError:
+            if handle is not self.handle:
+                handle.detach() if self.fd is not None else handle.close()
+            raise
         return handle
 
     def _descriptor(self) -> int:

@@ -1,33 +1,29 @@
 """Server: accepts TCP and Unix connections, one thread for accepting and one for each connection.
 
 Knows `Socket`, listening sockets and the thread cache; nothing of HTTP, which subclasses it and
-overrides `_serve`.
-
-Each call of `listen` makes a `_Listening`: one listening socket with the thread that accepts from
-it. That thread emits ``'listening'``, accepts until `close`, waits until the last connection is
-gone, and emits ``'close'``.
+overrides `_serve`. What happens on the accept thread is in `_accept`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
-import socket
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
 from nhttp import _threads
 from nhttp.errors import StateError, socket_error
 from nhttp.events import EventEmitter
-from nhttp.net._address import Address, address_of, describe
+from nhttp.net._accept import Listening
+from nhttp.net._address import Address, address_of
 from nhttp.net._listen import Handle, ListenRequest
 from nhttp.net._socket import Socket
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
+    from nhttp.events import Listener
     from nhttp.streams import Callback
 
 __all__ = ["Server"]
@@ -35,12 +31,6 @@ __all__ = ["Server"]
 _log = logging.getLogger("nhttp.net")
 
 GRACE_SECONDS = 5.0  # what leaving a `with` block gives running work
-_RETRY_SECONDS = 0.1  # between attempts to accept while the system is out of something
-
-# The connection was gone before it was accepted: nothing to do.
-_GONE = {errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.EPERM, errno.ENETDOWN}
-# The system is out of something that other connections will give back.
-_SHORTAGE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
 class Server(EventEmitter):
@@ -117,7 +107,8 @@ class Server(EventEmitter):
         self.max_connections: int | None = None
         self.grace = GRACE_SECONDS
         # Guarded by `_lock`:
-        self._listening: _Listening | None = None
+        self._listening: Listening | None = None  # None once it was told to stop
+        self._latest: Listening | None = None  # whose thread will tell ``'close'``
         # Connections that are not closed, or whose thread still runs.
         self._open: set[Socket] = set()
         self._referenced = True
@@ -196,37 +187,58 @@ class Server(EventEmitter):
                 listens for ``'error'``, who is then told instead.
         """
         request = ListenRequest(args, options)
-        if request.callback is not None and not self._is_latched("listening"):
-            self.once("listening", request.callback)
-            request.callback = None
+        before = self._listening
         try:
-            handle, path = request.open()
+            handle, path = self._open_listener(request, before)
         except OSError as error:
             failure = socket_error(error, "listen", request.describe())
-            if self.listener_count("error"):
-                self.emit("error", failure)
-                return self
-            raise failure from None
+            if not self.listener_count("error"):
+                raise failure from None
+            if request.callback is not None and before is None:
+                self.once("listening", request.callback)  # the listener may try again
+            self.emit("error", failure)
+            return self
+        other = request.handle._listening if isinstance(request.handle, Server) else None
+        if other is not None:
+            other.shared = True
+        shared = request.handle is not None or request.fd is not None
+        listening = Listening(self, handle, path, shared=shared)
         with self._lock:
-            before, self._listening = self._listening, None
+            before, self._listening = self._listening, listening
+            self._latest = listening
+            self._closed.clear()
+            self._changed.notify_all()  # an earlier accept thread that waits to tell 'close'
+            if self._referenced:
+                listening.ref()
         if before is not None:
             before.stop()
         self._unlatch("listening", "close")
         if request.callback is not None:
             self.once("listening", request.callback)
-        listening = _Listening(self, handle, path)
-        with self._lock:
-            self._listening = listening
-            self._closed.clear()
-            if self._referenced:
-                listening.ref()
         try:
             _threads.run(listening.run, name="nhttp-accept")
         except BaseException:
             self.close()
+            listening.give_back()
             self._closed.set()
             raise
         return self
+
+    def _open_listener(
+        self, request: ListenRequest, before: Listening | None
+    ) -> tuple[socket.socket, str | None]:
+        """Give the new listening socket; the one before must not be in its way."""
+        try:
+            return request.open()
+        except OSError as error:
+            mine = before is not None and request.wants(before.address)
+            if not mine or error.errno != errno.EADDRINUSE:
+                raise
+        assert before is not None
+        before.stop()
+        with self._lock:
+            self._listening = None
+        return request.open()
 
     @property
     def listening(self) -> bool:
@@ -241,7 +253,7 @@ class Server(EventEmitter):
     def fileno(self) -> int:
         """The listening socket's descriptor, for another server to listen on; or -1."""
         listening = self._listening
-        return -1 if listening is None else listening.handle.fileno()
+        return -1 if listening is None else listening.fileno()
 
     # Closing.
 
@@ -335,6 +347,29 @@ class Server(EventEmitter):
                 self._listening.unref()
         return self
 
+    def _take_close(self, listening: Listening) -> tuple[Listener, ...] | None:
+        """Wait for the last connection, and record ``'close'``; on the accept thread.
+
+        Returns:
+            The listeners, who are to be called; None when the server was opened again, which leaves
+            it to another thread.
+        """
+        with self._lock:
+            while self._open and self._latest is listening:
+                self._changed.wait()
+            if self._latest is not listening:
+                return None
+            # What `_latch` does, in one step with the decision: a `listen` on another thread either
+            # came before it, or makes a new life of the server after it.
+            self._latches["close"] = ()
+            return self._listeners.get("close", ())
+
+    def _all_closed(self, listening: Listening) -> None:
+        """Let `wait_closed` return: the listeners of ``'close'`` were called."""
+        with self._lock:
+            if self._latest is listening:
+                self._closed.set()
+
     # The life of a connection, on its own thread.
 
     def _adopt(self, handle: socket.socket, peer: Any) -> None:
@@ -385,7 +420,7 @@ class Server(EventEmitter):
     def _connection_served(self, connection: Socket) -> None:
         """The thread is done; the connection counts while its socket is somebody else's."""
         connection._served = True
-        if connection.fileno() < 0:
+        if connection._gone:
             self._forget(connection)
 
     def _forget(self, connection: Socket) -> None:
@@ -393,108 +428,3 @@ class Server(EventEmitter):
             self._open.discard(connection)
             if not self._open:
                 self._changed.notify_all()
-
-
-class _Listening:
-    """One listening socket, and the thread that accepts from it."""
-
-    def __init__(self, server: Server, handle: socket.socket, path: str | None) -> None:
-        self.server = server
-        self.handle = handle
-        self.path = path  # a Unix socket's file, removed at the end
-        self.address = address_of(handle.family, handle.getsockname())
-        self.stopping = threading.Event()
-        self.referenced = False  # guarded by the server's `_lock`
-
-    def ref(self) -> None:
-        if not self.referenced and not self.stopping.is_set():
-            self.referenced = True
-            _threads.ref()
-
-    def unref(self) -> None:
-        if self.referenced:
-            self.referenced = False
-            _threads.unref()
-
-    def run(self) -> None:
-        """The accept thread."""
-        server = self.server
-        try:
-            self._tell("listening")
-            self._accept_all()
-        finally:
-            self._give_back()
-        with server._lock:
-            while server._open and server._listening is None:
-                server._changed.wait()
-            reopened = server._listening is not None
-        if not reopened:
-            self._tell("close")
-            server._closed.set()
-
-    def _tell(self, event: str) -> None:
-        try:
-            self.server._latch(event)
-        except Exception:
-            _log.exception("a listener of %r for %r raised", self.server, event)
-
-    def _accept_all(self) -> None:
-        accept = self.handle.accept
-        while not self.stopping.is_set():
-            try:
-                handle, peer = accept()
-            except OSError as error:
-                if not self._survive(error):
-                    return
-                continue
-            if self.stopping.is_set():
-                handle.close()
-                return
-            try:
-                self.server._adopt(handle, peer)
-            except Exception:
-                _log.exception("a listener of %r for 'drop' raised", self.server)
-
-    def _survive(self, error: OSError) -> bool:
-        """Decide what a failed accept means; False ends the accepting."""
-        if self.stopping.is_set():
-            return False
-        if error.errno in _GONE:
-            return True
-        if error.errno in _SHORTAGE:
-            _log.warning("cannot accept for now: %s", error)
-            self.stopping.wait(_RETRY_SECONDS)
-            return True
-        failure = socket_error(error, "accept", describe(self.address))
-        _log.error("cannot accept any more: %s", failure)
-        with self.server._lock:
-            if self.server._listening is self:
-                self.server._listening = None
-        self.stopping.set()
-        if self.server.listener_count("error"):
-            self.server.emit("error", failure)
-        return False
-
-    def stop(self) -> None:
-        """Stop accepting; any thread, more than once."""
-        self.stopping.set()
-        try:
-            # On Linux this wakes the accept; elsewhere it may refuse, and a connection does it.
-            self.handle.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            self._knock()
-
-    def _knock(self) -> None:
-        with contextlib.suppress(OSError), socket.socket(self.handle.family) as knock:
-            knock.setblocking(False)
-            knock.connect(self.handle.getsockname())
-
-    def _give_back(self) -> None:
-        with self.server._lock:
-            self.unref()
-        self.handle.close()
-        if self.path is not None:
-            # Only what was made here: a new server may have the path by now.
-            with contextlib.suppress(OSError):
-                if Path(self.path).is_socket():
-                    Path(self.path).unlink()

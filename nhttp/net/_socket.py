@@ -1,39 +1,37 @@
 """Socket: a TCP or Unix stream with Node's events, and blocking calls on the same object.
 
-Knows the operating system's sockets, timers and `streams`; nothing of HTTP.
-
-The life of the file descriptor. Whoever is about to use it *holds* the socket, and lets go
-afterwards (`_hold`, `_release`). `destroy` never closes it under anybody: it shuts the connection
-down, which wakes every thread that is blocked in the kernel with it, and the last to let go closes
-it and emits ``'close'``. So a descriptor is never used after it was given back, and `destroy` never
-waits.
+How its descriptor is shared by threads, and when it is closed, is in `_descriptor`; how a
+connection is made, in `_dial`. Knows the operating system's sockets, timers and `streams`; nothing
+of HTTP.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import math
 import os
 import socket
-from contextlib import AbstractContextManager
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
-from nhttp import _threads
+from nhttp import _threads, _watcher
 from nhttp._timers import Deadline, now
 from nhttp.errors import InvalidArgument, StateError, socket_error
-from nhttp.net._address import Address, address_of, describe, family_name
-from nhttp.streams import BytesLike, Callback, Duplex, Readable
+from nhttp.net._address import describe
+from nhttp.net._descriptor import Descriptor, Hold
+from nhttp.net._dial import Dial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from nhttp.streams import BytesLike, Callback, Readable
+
 __all__ = ["Socket"]
 
-_log = logging.getLogger("nhttp.net")
-
+# Octets asked of the kernel in one call: at least, and at the most.
+_RECEIVE_BLOCK = 64 * 1024
+_RECEIVE_MAX = 1024 * 1024
 # Octets handed to the kernel in one call at the most: a slow peer then shows as activity, not as
 # one call that lasts for minutes.
 _SEND_BLOCK = 1024 * 1024
@@ -43,29 +41,19 @@ _SEND_BUFFERS = 512
 _JOIN_BELOW = 16 * 1024
 
 
-_NOTHING: AbstractContextManager[object] = contextlib.nullcontext()
-
-
-class _Hold:
-    """Holds a socket for the length of a ``with`` block."""
-
-    __slots__ = ("_socket",)
-
-    def __init__(self, socket: Socket) -> None:
-        self._socket = socket
-
-    def __enter__(self) -> None:
-        self._socket._hold()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._socket._release()
-
-
-class Socket(Duplex):
+class Socket(Descriptor):
     """A stream over a connected TCP or Unix socket (Node's ``net.Socket``).
 
     Reading and writing block; see `streams.Readable` and `streams.Writable` for what both offer.
     Writing in one thread and reading in another at the same time is what it is made for.
+
+    The end of the peer is noticed by whoever reads. When nobody does, and this side was ended, it
+    is noticed nevertheless and the socket closes, unless something is left to read. An open socket
+    keeps the process alive; one that is dropped is closed, with a `ResourceWarning`.
+
+    `destroy` gives the connection up at once: what the peer has not read yet may be lost to it when
+    there is something here that was not read (the kernel then resets the connection). `end` says
+    goodbye properly.
 
     Args:
         handle: A connected `socket.socket` to take over. Default: none yet; call `connect`.
@@ -73,7 +61,8 @@ class Socket(Duplex):
         allow_half_open: Whether writing goes on after the peer has ended its side. Default: False,
             the peer's end then ends this side too.
 
-    Events, beside those of `Duplex`, on the socket's own thread if nothing else is said:
+    Events, beside those of `Duplex`, on the socket's own thread if nothing else is said. An error
+    that ended it there and that nobody was told, by ``'error'`` or by a call, is logged.
         connect: () the connection stands. At most once.
         ready: () the same moment.
         timeout: () nothing happened for as long as `set_timeout` said; on a helper thread.
@@ -144,120 +133,16 @@ class Socket(Duplex):
         # Octets moved so far; written by the one thread that is reading, or writing.
         self.bytes_read = 0
         self.bytes_written = 0
-        # Guarded by `_lock`:
         self._handle = handle
-        self._connecting = False
-        self._holders = 0  # threads that may be using the descriptor
-        self._owner = 0  # ident of a thread that holds it for as long as it serves the connection
-        self._referenced = True  # an open socket keeps the process alive
-        self._refs = 0  # what was told to the keeper: 1 while open and referenced
-        # Who is told when the descriptor has been closed: the server that counts connections.
-        self._on_closed: Callable[[Socket], object] | None = None
-        # The exchange that uses the connection: told by whoever destroys it, so that its thread
-        # wakes.
-        self._on_destroyed: Callable[[], object] | None = None
         # What happens when a deadline passes; on the timer thread. True: it was dealt with.
         self._on_idle: Callable[[Socket], bool] | None = None
-        self._served = False  # a server's connection whose thread is done
         self._timeout = 0.0  # seconds; 0: none
         self._deadline: Deadline | None = None
         self._limit = math.inf  # a moment that no activity puts off: a server's bounds on a request
-        # Known from `accept`, asked for otherwise.
-        self._peer: Any = None
+        self._watch: _watcher.Watch | None = None  # for the peer's end; guarded by `_lock`
         if handle is not None:
             handle.setblocking(True)
             self._keep_alive_while_open()
-
-    # The descriptor.
-
-    def _hold(self) -> None:
-        """Keep the descriptor open until `_release`."""
-        with self._lock:
-            if self._destroyed:
-                raise self._destroyed_error("use the connection")
-            self._holders += 1
-
-    def _release(self) -> None:
-        with self._lock:
-            self._holders -= 1
-            last = self._destroyed and not self._holders
-        if last:
-            self._close_handle()
-
-    def _writing(self) -> AbstractContextManager[object]:
-        # The thread that holds it all the time need not do so again.
-        return _NOTHING if self._owner == get_ident() else _Hold(self)
-
-    def _open_handle(self) -> socket.socket:
-        """Give the connected socket, waiting for a `connect` that is under way."""
-        handle = self._handle
-        if handle is None or self._connecting:
-            with self._lock:
-                while self._connecting and not self._destroyed:
-                    self._wait()
-                if self._destroyed:
-                    raise self._destroyed_error("use the connection")
-                handle = self._handle
-            if handle is None:
-                raise StateError("the socket is not connected: call connect first", "ENOTCONN")
-        return handle
-
-    def _destroy(self, error: BaseException | None) -> None:
-        del error  # kept as `_failure`, and emitted with 'close'
-        if self._deadline is not None:
-            self._deadline.cancel()
-        with self._lock:
-            handle = self._handle
-            unused = not self._holders
-        if handle is not None:
-            # Wakes whoever is blocked in the kernel with it. A socket that never got anywhere, or
-            # whose peer is gone, refuses; then nobody is blocked.
-            with contextlib.suppress(OSError):
-                handle.shutdown(socket.SHUT_RDWR)
-        if self._on_destroyed is not None:
-            self._on_destroyed()
-        if unused:
-            self._close_handle()
-
-    def _close_handle(self) -> None:
-        """Nobody uses the descriptor any more and nobody will: give it back, tell everybody."""
-        with self._lock:
-            handle, self._handle = self._handle, None
-            refs, self._refs = self._refs, 0
-            self._connecting = False
-            self._notify()
-        if handle is not None:
-            if self._peer is None:
-                self._peer = _name_of(handle.getpeername)
-            handle.close()
-        if refs:
-            _threads.unref()
-        if self._on_closed is not None:
-            self._on_closed(self)
-        self._emit_close(self._failure)
-
-    def _keep_alive_while_open(self) -> None:
-        with self._lock:
-            if self._refs or not self._referenced or self._destroyed:
-                return
-            self._refs = 1
-        _threads.ref()
-
-    def ref(self) -> Self:
-        """Keep the process alive while this socket is open (the default)."""
-        self._referenced = True
-        if self._handle is not None:
-            self._keep_alive_while_open()
-        return self
-
-    def unref(self) -> Self:
-        """Let the process end although this socket is open."""
-        self._referenced = False
-        with self._lock:
-            refs, self._refs = self._refs, 0
-        if refs:
-            _threads.unref()
-        return self
 
     # Connecting.
 
@@ -289,163 +174,95 @@ class Socket(Duplex):
             InvalidArgument: No port and no path, or a port that is none.
             StateError: The socket is connected, or was (``EISCONN``).
         """
-        if callable(host):
-            host, listener = None, host
-        if isinstance(port, str) and not port.isdigit():
-            port, path = None, port
-        if path is None:
-            target: tuple[str, int] | str = (host or "localhost", check_port(port))
-        else:
-            target = path
+        dial = Dial(
+            port,
+            host,
+            listener,
+            path=path,
+            family=family,
+            local_address=local_address,
+            local_port=local_port,
+        )
         with self._lock:
             if self._handle is not None or self._connecting or self._destroyed:
                 raise StateError("the socket is connected already, or was", "EISCONN")
             self._connecting = True
-        if listener is not None:
-            self.once("connect", listener)
-        self._keep_alive_while_open()
-        self._hold()
-        local = (local_address or "", local_port) if local_address or local_port else None
+            # The thread that connects is the driver as well: nothing comes before 'connect'.
+            self._driven = True
+            self._holders += 1
         try:
-            _threads.run(self._run_connect, target, family, local, name="nhttp-socket")
+            if dial.listener is not None:
+                self.once("connect", dial.listener)
+            self._keep_alive_while_open()
+            _threads.run(self._run_connect, dial, name="nhttp-socket")
         except BaseException:
             self.destroy()
             self._release()
             raise
         return self
 
-    def _run_connect(
-        self, target: tuple[str, int] | str, family: int, local: tuple[str, int] | None
-    ) -> None:
+    def _run_connect(self, dial: Dial) -> None:
         """The socket's own thread: connect, tell, and drive the stream if somebody wants that."""
         try:
-            if self._establish(target, family, local):
+            try:
+                dial.run(self)
+            except OSError as error:
+                self._unseen = True
+                self.destroy(error)
+            if self._connected():
+                self._touch()
                 self._latch("connect")
                 self._latch("ready")
-                if self._wanted():
-                    self._drive()
-        except Exception as error:  # a listener raised
-            _log.exception("a listener of %r raised; the socket is destroyed", self)
-            self.destroy(error)
+                if self._keep_driving():
+                    self._drive_claimed()
+        except Exception as error:
+            self._listener_raised(error)
         finally:
             self._release()
 
-    def _establish(
-        self, target: tuple[str, int] | str, family: int, local: tuple[str, int] | None
-    ) -> bool:
-        """Connect on this thread, which holds the socket; False when the socket was destroyed."""
-        try:
-            if isinstance(target, str):
-                self._try(socket.AF_UNIX, target, target, local)
-            else:
-                self._try_each(target, family, local)
-        except OSError as error:
-            where = target if isinstance(target, str) else f"{target[0]}:{target[1]}"
-            self.destroy(socket_error(error, "connect", where))
+    def _keep_driving(self) -> bool:
+        """Decide whether the thread that connected goes on as the driver, or is done."""
         with self._lock:
-            self._connecting = False
-            self._notify()
-            return not self._destroyed
-
-    def _try_each(
-        self, target: tuple[str, int], family: int, local: tuple[str, int] | None
-    ) -> None:
-        """Try the addresses of a host in turn; the first error counts when all fail."""
-        wanted = {0: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}.get(family)
-        if wanted is None:
-            raise InvalidArgument(f"family is 4, 6 or 0, not {family!r}", "ERR_INVALID_ARG_VALUE")
-        first: OSError | None = None
-        for kind, _, _, _, address in socket.getaddrinfo(*target, wanted, socket.SOCK_STREAM):
-            if self._destroyed:
-                return
-            where = describe(Address(str(address[0]), int(address[1]), family_name(kind)))
-            try:
-                self._try(kind, address, where, local)
-            except OSError as error:
-                first = first or error
-            else:
-                return
-        if first is not None:
-            raise first
-
-    def _try(self, kind: int, address: Any, where: str, local: tuple[str, int] | None) -> None:
-        handle = socket.socket(kind, socket.SOCK_STREAM)
-        with self._lock:
-            # From here on `destroy` finds it, and wakes the `connect` below.
-            self._handle = None if self._destroyed else handle
-        try:
-            if self._handle is None:
-                raise OSError("destroyed")
-            if local is not None:
-                handle.bind(local)
-            handle.connect(address)
-        except OSError as error:
-            with self._lock:
-                self._handle = None
-            handle.close()
-            raise socket_error(error, "connect", where) from error
-
-    @property
-    def connecting(self) -> bool:
-        """Whether `connect` was called and the connection does not stand yet."""
-        return self._connecting
-
-    @property
-    def pending(self) -> bool:
-        """Whether there is no connection yet: `connecting`, or `connect` was not called."""
-        return self._connecting or (self._handle is None and not self._destroyed)
-
-    @property
-    def ready_state(self) -> str:
-        """``"opening"``, ``"open"``, ``"readOnly"``, ``"writeOnly"`` or ``"closed"``."""
-        if self._connecting:
-            return "opening"
-        if self._destroyed or self._handle is None:
-            return "closed"
-        if self._source_ended:
-            return "closed" if self._write_ended else "writeOnly"
-        return "readOnly" if self._write_ended else "open"
+            # In one step with the look: who asks for data from now on starts a driver.
+            self._driven = self._wanted()
+            return self._driven
 
     # Reading.
 
     def _start_driver(self) -> None:
-        if self._handle is None or self._connecting:
-            return  # the thread that connects goes on with it
-        _threads.run(self._run_driver, name="nhttp-socket")
+        if self._handle is not None:  # otherwise the thread that connects will see to it
+            self._keep_alive_while_open()
+            _threads.run(self._run_driver, name="nhttp-socket")
 
     def _run_driver(self) -> None:
         """The socket's own thread: deliver what comes until the stream is over."""
-        with contextlib.suppress(StateError, OSError):
-            self._hold()
-            try:
-                self._drive_safely()
-            finally:
-                self._release()
-
-    def _drive_safely(self) -> None:
-        """Drive on this thread, which holds the socket; a listener that raises ends it, logged."""
         try:
-            self._drive()
-        except Exception as error:
-            _log.exception("a listener of %r raised; the socket is destroyed", self)
-            self.destroy(error)
+            self._hold()
+        except (OSError, StateError):
+            return  # destroyed meanwhile
+        try:
+            self._drive_safely()
+        finally:
+            self._release()
 
-    def _wanted(self) -> bool:
-        return self._flowing is True or self._hears("readable")
+    def _fetch(self) -> bool:
+        if super()._fetch():
+            return True
+        if self._failure is not None:
+            self._unseen = not self._hears("error")
+        return False
 
     def _read(self, size: int) -> bytes:
-        with _Hold(self):
-            return self._receive(max(size, 65536))
+        with Hold(self):
+            return self._receive(size)
 
     def _receive(self, size: int) -> bytes:
         """Read from the kernel; ``b""`` at the end. The caller holds the socket."""
         handle = self._open_handle()
         try:
-            data = handle.recv(size)
+            data = handle.recv(_RECEIVE_BLOCK if size < _RECEIVE_BLOCK else min(size, _RECEIVE_MAX))
         except OSError as error:
-            failure = socket_error(error, "read")
-            self.destroy(failure)
-            raise failure from None
+            raise self._broken(error, "read") from None
         if data:
             self.bytes_read += len(data)
             self._touch()
@@ -453,17 +270,21 @@ class Socket(Duplex):
             raise self._destroyed_error("read")
         return data
 
-    def _ended(self) -> None:
-        super()._ended()
-        if self._write_ended:
-            if self._write_finished:
-                self.destroy()
-        elif not self.allow_half_open:
-            with contextlib.suppress(OSError, StateError):
-                self.end()
+    def _broken(self, error: OSError, syscall: str) -> BaseException:
+        """A system call failed: destroy the socket, and give what is to be raised."""
+        self.destroy(socket_error(error, syscall))
+        return self._destroyed_error(syscall)  # the first error, if there was one before
 
-    def _failed(self, error: Exception) -> None:
-        self.destroy(error)
+    def _ended(self) -> None:
+        try:
+            super()._ended()
+        finally:
+            if self._write_ended:
+                if self._write_finished:
+                    self.destroy()
+            elif not self.allow_half_open:
+                with contextlib.suppress(OSError, StateError):
+                    self.end()
 
     # Writing.
 
@@ -477,9 +298,7 @@ class Socket(Duplex):
             else:
                 self._send_gathered(handle, chunks)
         except OSError as error:
-            failure = socket_error(error, "write")
-            self.destroy(failure)
-            raise failure from None
+            raise self._broken(error, "write") from None
 
     def _send(self, handle: socket.socket, data: BytesLike) -> None:
         size = len(data)
@@ -517,9 +336,7 @@ class Socket(Duplex):
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.ENOSYS, errno.ENOTSOCK, errno.EOPNOTSUPP):
                 return None
-            failure = socket_error(error, "write")
-            self.destroy(failure)
-            raise failure from None
+            raise self._broken(error, "write") from None
         self._moved(sent)
         return sent
 
@@ -529,21 +346,10 @@ class Socket(Duplex):
 
     def _touch(self) -> None:
         """Something happened on the connection: the silence begins anew."""
-        if self._deadline is not None:
+        deadline = self._deadline
+        if deadline is not None:
             moment = now() + self._timeout if self._timeout else math.inf
-            self._deadline.set(min(moment, self._limit))
-
-    def _set_limit(self, moment: float) -> None:
-        """Set a moment that no activity puts off; `math.inf`: none."""
-        self._limit = moment
-        if self._deadline is None and moment < math.inf:
-            self._make_deadline()
-        self._touch()
-
-    def _make_deadline(self) -> None:
-        self._deadline = Deadline(self._idle)
-        if self._destroyed:
-            self._deadline.cancel()
+            deadline.set(min(moment, self._limit))
 
     def _final(self) -> None:
         handle = self._open_handle()
@@ -555,8 +361,70 @@ class Socket(Duplex):
         super()._finish()
         if self._end_emitted:
             self.destroy()
+        elif not self._wanted() and self._owner != get_ident():
+            self._watch_peer()
 
-    # Options.
+    # The end of a peer whom nobody reads.
+
+    def _drive_claimed(self) -> None:
+        if self._write_finished and not self._wanted():
+            self._watch_peer()
+        super()._drive_claimed()
+
+    def _watch_peer(self) -> None:
+        """Nobody may ever read again, so nobody would notice the peer's end: have it watched."""
+        # Refused when somebody else watches it, who then sees to it, or when it is closed.
+        with contextlib.suppress(OSError, ValueError, RuntimeError), Hold(self):
+            watch = _watcher.watch(self._open_handle(), self._peer_ended)
+            with self._lock:
+                self._watch = watch
+
+    def _peer_ended(self) -> None:
+        """The peer has ended, or reset, the connection; on the watcher thread."""
+        _threads.run(self._take_end, name="nhttp-socket")
+
+    def _take_end(self) -> None:
+        """Take the end of the stream, unless something stands in front of it; on a helper thread.
+
+        What stands there can still be read. But nothing will happen any more by itself, so the
+        process need not wait for it.
+        """
+        with contextlib.suppress(OSError, StateError):
+            with Hold(self):
+                left = self._peek()
+            if not left:
+                self.read1()
+            elif not self._wanted() and not self._reader:
+                self._stop_keeping_alive()
+
+    def _peek(self) -> bool:
+        """Whether there is something to read. The caller holds the socket, which has ended."""
+        if self.readable_length:
+            return True
+        try:
+            return bool(self._open_handle().recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return True  # it has not ended, whatever the watcher saw
+        except OSError as error:
+            self._unseen = True
+            self.destroy(socket_error(error, "read"))
+            return True
+
+    # Closing.
+
+    def _destroy(self, error: BaseException | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        super()._destroy(error)
+
+    def _close_handle(self) -> None:
+        with self._lock:
+            watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.cancel()
+        super()._close_handle()
+
+    # Timeouts.
 
     @property
     def timeout(self) -> float:
@@ -571,7 +439,14 @@ class Socket(Duplex):
         Args:
             seconds: 0 turns it off.
             callback: A listener for the next ``'timeout'`` (removed again when `seconds` is 0).
+
+        Raises:
+            InvalidArgument: `seconds` is negative or not a number.
         """
+        if not seconds >= 0:  # NaN is not, either
+            raise InvalidArgument(
+                f"a timeout is 0 or more seconds, not {seconds!r}", "ERR_INVALID_ARG_VALUE"
+            )
         if callback is not None:
             if seconds:
                 self.once("timeout", callback)
@@ -586,12 +461,24 @@ class Socket(Duplex):
     def _done_writing(self) -> bool:
         return self._write_ended or self._destroyed
 
-    def _stop_reading(self) -> None:
-        """Wake whoever reads, with the end of the stream; what has arrived can still be read."""
-        handle = self._handle
-        if handle is not None:
-            with contextlib.suppress(OSError):
-                handle.shutdown(socket.SHUT_RD)
+    def _set_limit(self, moment: float) -> None:
+        """Set a moment that no activity puts off; `math.inf`: none."""
+        self._limit = moment
+        if self._deadline is None and moment < math.inf:
+            self._make_deadline()
+        self._touch()
+
+    def _rest_until(self, moment: float) -> None:
+        """Let the deadline pass at `moment` if nothing happens before."""
+        if self._deadline is None:
+            self._make_deadline()
+        assert self._deadline is not None
+        self._deadline.set(moment)
+
+    def _make_deadline(self) -> None:
+        self._deadline = Deadline(self._idle)
+        if self._destroyed:
+            self._deadline.cancel()
 
     def _idle(self) -> None:
         """The deadline passed; on the timer thread, where nothing may block."""
@@ -600,103 +487,30 @@ class Socket(Duplex):
         if self._hears("timeout"):
             _threads.run(self.emit, "timeout", name="nhttp-timeout")
 
-    def set_no_delay(self, no_delay: bool = True) -> Self:
-        """Send small writes at once instead of gathering them (Nagle's algorithm off)."""
-        return self._set_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(no_delay))
-
-    def set_keep_alive(self, enable: bool = False, initial_delay: float = 0) -> Self:
-        """Have the kernel probe an idle connection.
-
-        Args:
-            enable: On or off. Default: off.
-            initial_delay: Seconds of idleness before the first probe; 0 leaves the system's
-                setting.
-        """
-        self._set_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(enable))
-        option = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)
-        if enable and initial_delay and option is not None:
-            self._set_option(socket.IPPROTO_TCP, option, max(1, int(initial_delay)))
-        return self
-
-    def _set_option(self, level: int, option: int, value: int) -> Self:
-        with contextlib.suppress(StateError, OSError), _Hold(self):
-            handle = self._open_handle()
-            if handle.family in (socket.AF_INET, socket.AF_INET6):
-                handle.setsockopt(level, option, value)
-        return self
-
-    # Addresses.
-
-    def address(self) -> Address | str | None:
-        """The local address, or a Unix socket's path; None while there is no connection."""
-        with self._lock:
-            handle = self._handle
-        name = None if handle is None else _name_of(handle.getsockname)
-        return None if handle is None or name is None else address_of(handle.family, name)
+    # State.
 
     @property
-    def local_address(self) -> str | None:
-        """The IP address on this side, or None."""
-        address = self.address()
-        return address.address if isinstance(address, Address) else None
+    def connecting(self) -> bool:
+        """Whether `connect` was called and the connection does not stand yet."""
+        return self._connecting
 
     @property
-    def local_port(self) -> int | None:
-        """The port on this side, or None."""
-        address = self.address()
-        return address.port if isinstance(address, Address) else None
-
-    def _remote(self) -> Any:
-        if self._peer is None:
-            with self._lock:
-                handle = self._handle
-            if handle is not None and not self._connecting:
-                self._peer = _name_of(handle.getpeername)
-        return self._peer
+    def pending(self) -> bool:
+        """Whether there is no connection yet: `connecting`, or `connect` was not called."""
+        return self._connecting or (self._handle is None and not self._destroyed)
 
     @property
-    def remote_address(self) -> str | None:
-        """The peer's IP address; None for Unix sockets and before the connection stands."""
-        peer = self._remote()
-        return str(peer[0]) if isinstance(peer, tuple) else None
-
-    @property
-    def remote_port(self) -> int | None:
-        """The peer's port, or None."""
-        peer = self._remote()
-        return int(peer[1]) if isinstance(peer, tuple) else None
-
-    @property
-    def remote_family(self) -> str | None:
-        """``"IPv4"`` or ``"IPv6"``, or None."""
-        peer = self._remote()
-        if not isinstance(peer, tuple):
-            return None
-        return "IPv4" if len(peer) == 2 else "IPv6"
-
-    def fileno(self) -> int:
-        """The file descriptor, -1 when there is none."""
-        handle = self._handle
-        return -1 if handle is None else handle.fileno()
+    def ready_state(self) -> str:
+        """``"opening"``, ``"open"``, ``"readOnly"``, ``"writeOnly"`` or ``"closed"``."""
+        if self._connecting:
+            return "opening"
+        if self._destroyed or self._handle is None:
+            return "closed"
+        if self._source_ended:
+            return "closed" if self._write_ended else "writeOnly"
+        return "readOnly" if self._write_ended else "open"
 
     def __repr__(self) -> str:
         peer = self._remote()
-        where = f" {peer[0]}:{peer[1]}" if isinstance(peer, tuple) else ""
+        where = "" if peer is None else f" {describe(peer)}"
         return f"<{type(self).__name__}{where} {self.ready_state}>"
-
-
-def check_port(port: object) -> int:
-    """Give the number of a port, or refuse it (``ERR_SOCKET_BAD_PORT``)."""
-    if isinstance(port, str) and port.isdigit():
-        port = int(port)
-    if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= 65535:
-        raise InvalidArgument(f"a port is 0 to 65535, not {port!r}", "ERR_SOCKET_BAD_PORT")
-    return port
-
-
-def _name_of(ask: Callable[[], Any]) -> Any:
-    """Ask for a socket's name; None when it has none any more."""
-    try:
-        return ask()
-    except OSError:
-        return None

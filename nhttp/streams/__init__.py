@@ -8,10 +8,10 @@ octets, and gives ``b""`` at the end. Two things can draw on it:
 * *flowing*: one thread, the stream's *driver*, calls the source in a loop and emits ``'data'`` (or
   ``'readable'``) while somebody wants that.
 
-At most one thread is in the source at a time (`_reader`); whoever else wants octets waits until it
-is out again, and takes what it brought. Whoever takes the last octet emits ``'end'``. Which thread
-is the
-driver is the business of the subclass: `Readable` itself borrows one from the thread cache.
+At most one thread is in the source at a time; what it brings is kept, in order, and whoever else
+waits for octets may take of it (`_source`). Whoever takes the last octet emits ``'end'``. Which
+thread is the driver is the business of the subclass: `Readable` itself borrows one from the thread
+cache.
 
 A `Writable` blocks in `write` until its sink, `_writev`, has taken the octets; that is the
 back-pressure. Writers queue on `_write_lock`, which is the only lock here that is ever held while

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import ClassVar, Self, TypeAlias
@@ -26,6 +27,7 @@ class Stream(EventEmitter):
     """
 
     _latched: ClassVar[frozenset[str]] = frozenset({"error", "close"})
+    _log: ClassVar[logging.Logger] = logging.getLogger("nhttp.streams")
 
     _changed: threading.Condition | None = None
     _destroyed = False
@@ -44,8 +46,12 @@ class Stream(EventEmitter):
     def destroy(self, error: BaseException | None = None) -> Self:
         """End the stream at once, in both directions, and wake every thread that waits on it.
 
-        Idempotent; the first error wins. Emits ``'error'`` when `error` is given and somebody
-        listens, then ``'close'``. May be called from any thread.
+        Idempotent; the first error wins. Emits ``'error'``, when `error` is given, to whoever
+        listens, then ``'close'``. May be called from any thread. What the listeners raise is
+        logged: it is chance which thread closes a stream.
+
+        What was fetched from the source before can still be read; ``'end'`` is not emitted any
+        more.
 
         Args:
             error: Why; raised from reads and writes that come later. Default: none.
@@ -66,8 +72,20 @@ class Stream(EventEmitter):
 
     def _emit_close(self, error: BaseException | None) -> None:
         if error is not None:
-            self._latch("error", error)
-        self._latch("close")
+            self._tell("error", error)
+        self._tell("close")
+
+    def _tell(self, event: str, *args: object) -> bool:
+        """Emit a latched event whose listeners cannot be allowed to raise.
+
+        Returns:
+            Whether there were listeners.
+        """
+        try:
+            return self._latch(event, *args)
+        except Exception:
+            self._log.exception("a listener of %r for %r raised", self, event)
+            return True
 
     def _destroyed_error(self, doing: str) -> BaseException:
         """Give what a call on a destroyed stream raises."""
@@ -75,6 +93,10 @@ class Stream(EventEmitter):
             return self._failure
         name = type(self).__name__
         return StateError(f"cannot {doing}: the {name} was destroyed", "ERR_STREAM_DESTROYED")
+
+    def _late(self, doing: str, code: str) -> StateError:
+        """Give what a call raises that comes after the end."""
+        return StateError(f"cannot {doing}: the {type(self).__name__} was ended already", code)
 
     def _wake(self) -> None:
         """Have every thread in `_wait` look again."""
@@ -104,6 +126,13 @@ class Stream(EventEmitter):
 
     def seekable(self) -> bool:
         """False: streams have no position to go back to (`io.IOBase`)."""
+        return False
+
+    def flush(self) -> None:
+        """Do nothing, on a stream that keeps nothing to be flushed (`io.IOBase`)."""
+
+    def isatty(self) -> bool:
+        """False: no stream is a terminal (`io.IOBase`)."""
         return False
 
     def __enter__(self) -> Self:

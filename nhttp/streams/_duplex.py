@@ -46,7 +46,10 @@ class Duplex(Readable, Writable):
         def on(
             self, event: Literal["pipe", "unpipe"], listener: Callable[[Readable], object], /
         ) -> Self: ...
-        def on(self, event: Any, listener: Callable[..., Any], /) -> Self: ...
+        # Both parents' tables are in here; pyright wants each of them first.
+        def on(  # pyright: ignore[reportIncompatibleMethodOverride]
+            self, event: Any, listener: Callable[..., Any], /
+        ) -> Self: ...
 
         once = add_listener = prepend_listener = prepend_once_listener = on  # type: ignore[mutable-override]
         off = remove_listener = on  # type: ignore[mutable-override]

@@ -1,14 +1,16 @@
-"""Readable: pulling and flowing on one source, and the pipe that leads out of it."""
+"""Readable: pulling and flowing on one source."""
 
 from __future__ import annotations
 
+import math
 import threading
+from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, overload
 
 from nhttp import _threads
-from nhttp._encoding import BytesLike, Decoder, encode, normalize
-from nhttp.errors import StateError
-from nhttp.streams._base import HIGH_WATER_MARK, Stream
+from nhttp.streams._base import HIGH_WATER_MARK
+from nhttp.streams._pipe import Pipe
+from nhttp.streams._source import BLOCK, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,19 +22,30 @@ __all__ = ["Readable"]
 _W = TypeVar("_W", bound="Writable")
 
 
-class Readable(Stream):
+class Demand(Enum):
+    """What the driver is to do next."""
+
+    FETCH = "fetch a block; the source is claimed"
+    FLOW = "emit what is kept as 'data', or drop it if nobody listens"
+    TELL = "tell 'readable' listeners of what is kept"
+    OVER = "stop: the stream is over"
+
+
+class Readable(Source):
     """A stream to read from: Node's events and Python's file protocol on one object.
 
     Flowing: adding a ``'data'`` listener, `resume` or `pipe` makes the stream's driver thread read
-        and
-    emit until the end. Pulling: `read` and its relatives, and iteration, read on the calling
+    and emit until the end. Pulling: `read` and its relatives, and iteration, read on the calling
     thread. Both may be used one after the other; pulling to the end emits ``'end'`` too.
 
-    A subclass implements `_read`. Any thread may call any method.
+    A subclass implements `_read`. Any thread may call any method; threads that read at the same
+    time share what comes, each octet goes to one of them. What a listener raises on the driver
+    thread is logged and destroys the stream.
 
     Events:
         data: (chunk) bytes, or str after `set_encoding`; on the driver thread.
-        readable: () octets are there, or the end is; on the driver thread.
+        readable: () there is something to `read1`, or the end; on the driver thread. While somebody
+            listens, `pause` holds nothing back, as in Node.
         end: () everything was read; on the thread that read the last of it. At most once.
         error: (exception) at most once.
         close: () nothing more will happen. At most once.
@@ -81,42 +94,22 @@ class Readable(Stream):
 
     readable_high_water_mark: int = HIGH_WATER_MARK
 
-    # Class-level defaults: a message whose body nobody reads never gets these as its own.
+    # Class-level defaults, as in `Source`. Guarded by `_lock`:
     _flowing: bool | None = None  # None: nobody has said yet; False: paused
-    _rest: Any = None  # taken from the source, decoded, and not given to anybody yet
-    _reader = 0  # ident of the thread that is in the source; 0: none
-    _driven = False  # a thread is in `_drive`
+    _driven = False  # a thread is in `_drive`, or another one has taken its part
+    _pipes: tuple[Pipe, ...] = ()
+    # The driver's own:
     _dispatching = 0  # ident of the driver while 'readable' listeners run
-    _source_ended = False  # the source has said that no more will come
-    _end_emitted = False
-    _decoder: Decoder | None = None
-    _pipes: tuple[_Pipe, ...] = ()
 
-    # What a subclass gives.
-
-    def _read(self, size: int) -> bytes:
-        """Block until there are octets; ``b""`` at the end. One thread at a time; no lock is held.
-
-        A subclass that knows, with the last block, that it is the last sets `_source_ended`.
-        `size` is a hint: how many octets the reader could use.
-        """
-        raise NotImplementedError
+    # What a subclass may override.
 
     def _start_driver(self) -> None:
         """Somebody wants the stream to flow and no driver runs. Called with no lock held."""
-        _threads.run(self._drive, name=f"nhttp-{type(self).__name__.lower()}")
+        _threads.run(self._drive_safely, name=f"nhttp-{type(self).__name__.lower()}")
 
     def _over(self) -> bool:
         """Whether the driver has nothing to do any more. `_lock` is held."""
         return self._end_emitted or self._destroyed or self._failure is not None
-
-    def _ended(self) -> None:
-        """Everything was read: emit ``'end'``. Called once, with no lock held."""
-        self._latch("end")
-
-    def _failed(self, error: Exception) -> None:
-        """The source raised. Called once, with no lock held, on the thread that read."""
-        self.destroy(error)
 
     # State.
 
@@ -124,21 +117,6 @@ class Readable(Stream):
     def readable_flowing(self) -> bool | None:
         """True: flowing; False: paused; None: nobody has asked for data yet."""
         return self._flowing
-
-    @property
-    def readable_ended(self) -> bool:
-        """Whether ``'end'`` was emitted."""
-        return self._end_emitted
-
-    @property
-    def readable_length(self) -> int:
-        """Octets that were taken from the source and wait for a reader."""
-        return len(self._rest) if self._rest else 0
-
-    @property
-    def readable_encoding(self) -> str | None:
-        """What `set_encoding` was told, or None."""
-        return self._decoder.encoding if self._decoder is not None else None
 
     @property
     def closed(self) -> bool:
@@ -168,43 +146,43 @@ class Readable(Stream):
 
         Raises:
             OSError: The stream broke off. What had come before the break is kept for `read1`.
+            StateError: The stream was destroyed (``ERR_STREAM_DESTROYED``).
         """
-        if size is None:
-            size = -1
-        parts: list[bytes] = []
+        return self._pull(math.inf if size is None or size < 0 else size)
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """Read up to and with the next line feed, `size` octets at the most (`io.IOBase`)."""
+        return self._pull(math.inf if size is None or size < 0 else size, line=True)
+
+    def _pull(self, size: float, *, line: bool = False) -> bytes:
+        parts: list[Any] = []
         total = 0
         try:
-            while size < 0 or total < size:
-                chunk = self._take(65536 if size < 0 else size - total)
+            while total < size:
+                chunk = self._take(size - total, line=line)
                 if not chunk:
                     break
-                if 0 <= size < total + len(chunk):
-                    cut = size - total
-                    self._put_back(chunk[cut:])
-                    chunk = chunk[:cut]
                 parts.append(chunk)
                 total += len(chunk)
+                if line and chunk[-1:] in (b"\n", "\n"):
+                    break
         except BaseException:
-            if parts:
-                self._put_back(self._join(parts))
+            self._put_back(self._nothing().join(parts))
             raise
         if self._source_ended:
             self._end_if_drained()
-        return parts[0] if len(parts) == 1 else self._join(parts)
+        joined: bytes = parts[0] if len(parts) == 1 else self._nothing().join(parts)
+        return joined
 
     def read1(self, size: int | None = -1, /) -> bytes:
         """Read what is there: blocks only when nothing is, and for one block of the source.
 
-        Inside a ``'readable'`` listener it does not block: ``b""`` means that nothing is buffered.
+        Inside a ``'readable'`` listener it does not block: ``b""`` means that nothing is kept.
         """
-        if size == 0:
-            return self._join([])
-        if self._dispatching == threading.get_ident() and not self._rest:
-            return self._join([])
-        chunk: bytes = self._take(65536 if size is None or size < 0 else size)
-        if size is not None and 0 < size < len(chunk):
-            self._put_back(chunk[size:])
-            chunk = chunk[:size]
+        chunk: bytes = self._nothing()
+        if size == 0 or (self._dispatching == threading.get_ident() and not self._rest):
+            return chunk
+        chunk = self._take(math.inf if size is None or size < 0 else size)
         if self._source_ended:
             self._end_if_drained()
         return chunk
@@ -218,111 +196,10 @@ class Readable(Stream):
 
     readinto1 = readinto
 
-    def readline(self, size: int | None = -1, /) -> bytes:
-        """Read up to and with the next line feed, `size` octets at the most (`io.IOBase`)."""
-        limit = -1 if size is None else size
-        parts: list[bytes] = []
-        total = 0
-        while limit < 0 or total < limit:
-            chunk = self._take(65536)
-            if not chunk:
-                break
-            newline: Any = "\n" if isinstance(chunk, str) else b"\n"
-            at = chunk.find(newline) + 1
-            cut = at or len(chunk)
-            if limit >= 0:
-                cut = min(cut, limit - total)
-            if cut < len(chunk):
-                self._put_back(chunk[cut:])
-                chunk = chunk[:cut]
-            parts.append(chunk)
-            total += len(chunk)
-            if at and at <= cut:
-                break
-        if self._source_ended:
-            self._end_if_drained()
-        return self._join(parts)
-
     def __iter__(self) -> Iterator[bytes]:
         """Iterate over blocks as they come, until the end."""
         while chunk := self.read1():
             yield chunk
-
-    def unshift(self, chunk: str | BytesLike, encoding: str | None = None) -> None:
-        """Put octets back in front of what is still to be read (stream.Readable.unshift)."""
-        data = bytes(encode(chunk, encoding))
-        if data:
-            self._put_back(self._decoder.decode(data) if self._decoder is not None else data)
-
-    def _join(self, parts: list[Any]) -> bytes:
-        # Typed as what it is before `set_encoding`.
-        joined: bytes = self._nothing().join(parts)
-        return joined
-
-    def _nothing(self) -> Any:
-        return b"" if self._decoder is None else ""
-
-    def _put_back(self, chunk: Any) -> None:
-        with self._lock:
-            self._rest = chunk + self._rest if self._rest else chunk
-            self._notify()
-
-    def _take(self, size: int) -> Any:
-        """Give the next block, kept or from the source; an empty one at the end."""
-        while True:
-            with self._lock:
-                while True:
-                    if self._rest:
-                        chunk, self._rest = self._rest, None
-                        self._notify()
-                        return chunk
-                    if self._source_ended or not self._reader:
-                        break
-                    self._wait()
-                if not self._source_ended:
-                    if self._failure is not None or self._destroyed:
-                        raise self._destroyed_error("read")
-                    self._reader = threading.get_ident()
-            data = b"" if self._source_ended else self._take_from_source(size)
-            if self._decoder is None:
-                return data
-            text = self._decoder.decode(data, final=not data)
-            if text or not data:
-                return text
-
-    def _take_from_source(self, size: int) -> bytes:
-        failure: Exception | None = None
-        data = b""
-        try:
-            data = self._read(size)
-            if not data:
-                self._source_ended = True
-        except Exception as error:
-            failure = error
-            raise
-        finally:
-            with self._lock:
-                self._reader = 0
-                first = failure is not None and self._failure is None
-                if first:
-                    self._failure = failure
-                self._notify()
-            if first and failure is not None:
-                self._failed(failure)
-        return data
-
-    def _end_if_drained(self) -> None:
-        """Emit ``'end'`` if the last octet was taken; the caller saw `_source_ended`."""
-        with self._lock:
-            if self._end_emitted or self._rest:
-                return
-            if self._decoder is not None:
-                self._rest = self._decoder.decode(b"", final=True)
-                if self._rest:
-                    return
-            self._end_emitted = True
-            self._notify()
-        self._ended()
 
     # Flowing.
 
@@ -344,29 +221,13 @@ class Readable(Stream):
             self.emit("pause")
         return self
 
-    def set_encoding(self, encoding: str) -> Self:
-        """Deliver text: ``'data'`` and the reading methods give str from now on.
-
-        A character that is cut by the arrival of its octets is held back until it is whole.
-
-        Args:
-            encoding: ``"utf8"``, ``"latin1"``, ``"hex"``, ``"base64"`` … (see the manual on
-                Buffer).
-
-        Raises:
-            InvalidArgument: Unknown encoding.
-        """
-        self._decoder = Decoder(normalize(encoding))
-        if self._rest:
-            self._rest = self._decoder.decode(self._rest)
-        return self
-
     def _listener_added(self, event: str) -> None:
         if event == "data":
             if self._flowing is None:
                 self.resume()
         elif event == "readable":
             with self._lock:
+                self._untold = True
                 self._notify()
             self._demand()
 
@@ -375,6 +236,21 @@ class Readable(Stream):
             if self._driven or self._over():
                 return
         self._start_driver()
+
+    def _wanted(self) -> bool:
+        """Whether somebody wants to be given data."""
+        return self._flowing is True or self._hears("readable")
+
+    def _drive_safely(self) -> None:
+        """Drive on this thread; a listener that raises ends the stream, and is logged."""
+        try:
+            self._drive()
+        except Exception as error:
+            self._listener_raised(error)
+
+    def _listener_raised(self, error: Exception) -> None:
+        self._log.exception("a listener of %r raised; it is destroyed", self)
+        self.destroy(error)
 
     def _drive(self) -> None:
         """Emit what is to be emitted until the stream is over; this thread is the driver now."""
@@ -387,52 +263,63 @@ class Readable(Stream):
     def _drive_claimed(self) -> None:
         """Drive on a thread that has set `_driven` already."""
         try:
-            while self._await_demand():
-                try:
-                    chunk = self._take(65536)
-                except Exception:
-                    if self._failure is None and not self._destroyed:
-                        raise
-                    break  # `_failed` has told everybody
-                if self._flowing:
-                    self._deliver(chunk)
-                else:
-                    self._offer(chunk)
+            while True:
+                match self._await_demand():
+                    case Demand.FETCH:
+                        if not self._fetch():
+                            return
+                    case Demand.FLOW:
+                        self._flow()
+                    case Demand.TELL:
+                        self._tell_readable()
+                    case Demand.OVER:
+                        return
         finally:
             with self._lock:
                 self._driven = False
 
-    def _await_demand(self) -> bool:
-        """Wait until somebody wants to be given data; False when the stream is over."""
+    def _await_demand(self) -> Demand:
+        """Wait until there is something to do."""
         with self._lock:
             while not self._over():
+                kept = bool(self._rest) or self._source_ended
                 if self._flowing:
-                    return True
-                if self._wants_readable():
-                    return True
+                    if kept:
+                        return Demand.FLOW
+                    room = True
+                elif self._hears("readable"):
+                    if kept and self._untold:
+                        return Demand.TELL
+                    room = self.readable_length < self.readable_high_water_mark
+                else:
+                    room = False
+                if room and not self._source_ended and not self._reader:
+                    self._claim_source()
+                    return Demand.FETCH
                 self._wait()
-        return False
+        return Demand.OVER
 
-    def _wants_readable(self) -> bool:
-        # `_lock` is held: look at the emitter's table rather than ask it.
-        if self._flowing is False or self._source_ended:
+    def _fetch(self) -> bool:
+        """Fill from the source that was claimed; False when it failed, and everybody was told."""
+        try:
+            self._fill(BLOCK)
+        except Exception:
             return False
-        return self.readable_length < self.readable_high_water_mark and self._hears("readable")
+        return True
 
-    def _deliver(self, chunk: Any) -> None:
+    def _flow(self) -> None:
+        with self._lock:
+            if not self._flowing:
+                return  # paused meanwhile: what came is kept
+            chunk = self._cut(math.inf)
         if chunk:
             self.emit("data", chunk)
         if self._source_ended:
             self._end_if_drained()
 
-    def _offer(self, chunk: Any) -> None:
-        """Keep a block that came in 'readable' mode, or while `pause` was called, and say so."""
-        if chunk:
-            with self._lock:
-                self._rest = self._rest + chunk if self._rest else chunk
-                self._notify()
-        if not self._hears("readable"):
-            return
+    def _tell_readable(self) -> None:
+        with self._lock:
+            self._untold = False
         self._dispatching = threading.get_ident()
         try:
             self.emit("readable")
@@ -459,74 +346,36 @@ class Readable(Stream):
         Returns:
             `destination`, so that pipes can be chained.
         """
-        pipe = _Pipe(self, destination, end=end)
+        pipe = Pipe(self, destination, end=end)
         with self._lock:
             self._pipes = (*self._pipes, pipe)
         pipe.attach()
-        if self._flowing is not True:
+        if pipe.attached and self._flowing is not True:
             self.resume()
         return destination
 
     def unpipe(self, destination: Writable | None = None) -> Self:
-        """Stop writing to `destination`, or to everything that was piped to; the flow stops."""
+        """Stop writing to `destination`, or to everything that was piped to.
+
+        The flow stops when no pipe is left.
+        """
         with self._lock:
             gone = tuple(p for p in self._pipes if destination in (None, p.destination))
             self._pipes = tuple(p for p in self._pipes if p not in gone)
-            if gone:
+            if gone and not self._pipes:
                 self._flowing = False
         for pipe in gone:
             pipe.detach()
         return self
 
+    def _go_on(self, pipe: Pipe) -> None:
+        """A pipe that had paused the flow can go on: resume unless another one cannot."""
+        with self._lock:
+            pipe.waiting = False
+            if any(each.waiting for each in self._pipes):
+                return
+        self.resume()
+
     def close(self) -> None:
         """Be done with reading (`io.IOBase`): the same as `destroy` without an error."""
         self.destroy()
-
-
-class _Pipe:
-    """One `Readable.pipe`: the listeners that it put on both sides."""
-
-    def __init__(self, source: Readable, destination: Writable, *, end: bool) -> None:
-        self.source = source
-        self.destination = destination
-        self.end = end
-
-    def attach(self) -> None:
-        self.destination.on("drain", self.on_drain)
-        self.destination.on("close", self.on_close)
-        if self.end:
-            self.source.on("end", self.on_end)
-        self.source.prepend_listener("data", self.on_data)
-        self.destination.emit("pipe", self.source)
-
-    def detach(self) -> None:
-        self.source.off("data", self.on_data)
-        self.source.off("end", self.on_end)
-        self.destination.off("drain", self.on_drain)
-        self.destination.off("close", self.on_close)
-        self.destination.emit("unpipe", self.source)
-
-    def on_data(self, chunk: Any) -> None:
-        try:
-            taken = self.destination.write(chunk)
-        except (OSError, StateError):
-            # The destination has told its own listeners why.
-            self.source.unpipe(self.destination)
-            return
-        if not taken:
-            self.source.pause()
-            # It may have been drained in between, and 'drain' is not told twice.
-            if not self.destination.writable_need_drain:
-                self.source.resume()
-
-    def on_drain(self) -> None:
-        self.source.resume()
-
-    def on_end(self) -> None:
-        try:
-            self.destination.end()
-        except (OSError, StateError):
-            self.source.unpipe(self.destination)
-
-    def on_close(self) -> None:
-        self.source.unpipe(self.destination)

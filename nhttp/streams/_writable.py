@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
 from nhttp._encoding import BytesLike, encode, normalize
-from nhttp.errors import StateError
 from nhttp.streams._base import HIGH_WATER_MARK, Callback, Stream
 
 if TYPE_CHECKING:
@@ -68,9 +67,12 @@ class Writable(Stream):
 
     _corked = 0
     _pending: list[BytesLike] | None = None  # written while corked
+    _pending_size = 0  # octets in `_pending`, while there is one
     _pending_callbacks: list[Callback] | None = None
+    _need_drain = False  # a `write` returned False; 'drain' follows
     _write_ended = False  # `end` was called
     _write_finished = False  # and everything was handed on
+    _sealed = False  # `end` has handed on the last octets; guarded by `_write_lock`
     _default_encoding: str | None = None
 
     def __init__(self) -> None:
@@ -111,13 +113,12 @@ class Writable(Stream):
     @property
     def writable_length(self) -> int:
         """Octets that wait here to be handed on."""
-        pending = self._pending
-        return sum(len(chunk) for chunk in pending) if pending else 0
+        return self._pending_size if self._pending else 0
 
     @property
     def writable_need_drain(self) -> bool:
         """Whether a `write` returned False and ``'drain'`` is still to come."""
-        return False
+        return self._need_drain
 
     @property
     def closed(self) -> bool:
@@ -146,7 +147,8 @@ class Writable(Stream):
                 of `encoding`.
 
         Returns:
-            True: the octets are with the kernel. False: they are queued; ``'drain'`` follows.
+            True: the octets are taken, or kept while there is room. False: too much is kept;
+            ``'drain'`` follows.
 
         Raises:
             InvalidArgument: `chunk` is of another kind.
@@ -161,9 +163,17 @@ class Writable(Stream):
             if self._corked:
                 # The caller may reuse its buffer before the cork is out.
                 self._queue(bytes(data), callback)
-                return self.writable_length < self.writable_high_water_mark
+                full = self.writable_length >= self.writable_high_water_mark
+                self._need_drain = self._need_drain or full
+                return not full
         with self._writing(), self._write_lock:
-            self._writev([data])
+            if self._sealed:  # by a thread that came later and was faster
+                raise self._late("write", "ERR_STREAM_WRITE_AFTER_END")
+            # What was corked is older, even if the thread that uncorked it has not sent it yet.
+            older, callbacks = self._take_pending() if self._pending else ([], [])
+            self._writev([*older, data])
+        for each in callbacks:
+            each()
         if callback is not None:
             callback()
         return True
@@ -204,6 +214,7 @@ class Writable(Stream):
                 chunks.append(data)
             if chunks:
                 self._writev(chunks)
+            self._sealed = True
             self._final()
         for each in callbacks:
             each()
@@ -233,6 +244,11 @@ class Writable(Stream):
                 self._writev(chunks)
         for each in callbacks:
             each()
+        with self._lock:
+            drained = self._need_drain and not self._pending
+            self._need_drain = self._need_drain and not drained
+        if drained:
+            self.emit("drain")
 
     def writelines(self, lines: Iterable[str | BytesLike], /) -> None:
         """Write each of `lines`, adding nothing in between (`io.IOBase`)."""
@@ -249,13 +265,17 @@ class Writable(Stream):
         if not self._destroyed:
             self.end()
 
+    def __exit__(self, *exc_info: object) -> None:
+        # What was cut short by an exception must not look complete.
+        if exc_info[0] is None:
+            self.close()
+        else:
+            self.destroy()
+
     def _check_writable(self) -> None:
         """Raise if nothing may be written any more; `_lock` is held."""
         if self._write_ended:
-            name = type(self).__name__
-            raise StateError(
-                f"cannot write: the {name} was ended already", "ERR_STREAM_WRITE_AFTER_END"
-            )
+            raise self._late("write", "ERR_STREAM_WRITE_AFTER_END")
         if self._destroyed:
             raise self._destroyed_error("write")
 
@@ -263,8 +283,10 @@ class Writable(Stream):
         """Keep a corked write; `_lock` is held."""
         if self._pending is None:
             self._pending = []
+            self._pending_size = 0
             self._pending_callbacks = []
         self._pending.append(data)
+        self._pending_size += len(data)
         if callback is not None and self._pending_callbacks is not None:
             self._pending_callbacks.append(callback)
 
@@ -281,6 +303,8 @@ class Writable(Stream):
                 return
             self._write_finished = True
             self._notify()
+            if self._latch_unheard("finish"):
+                return
         self._latch("finish")
 
 

@@ -1,0 +1,183 @@
+"""Listening: one listening socket, and the thread that accepts from it.
+
+Each call of `Server.listen` makes one. Its thread emits ``'listening'``, accepts until it is told
+to stop, waits until the last connection is gone, and emits ``'close'``, unless the server has been
+opened again meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import select
+import socket
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nhttp import _threads
+from nhttp.errors import socket_error
+from nhttp.net._address import address_of, describe
+
+if TYPE_CHECKING:
+    from nhttp.net._server import Server
+
+__all__ = ["Listening"]
+
+_log = logging.getLogger("nhttp.net")
+
+_RETRY_SECONDS = 0.1  # between attempts to accept while the system is out of something
+
+# The connection was gone before it was accepted: nothing to do.
+_GONE = {errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.EPERM, errno.ENETDOWN}
+# The system is out of something that other connections will give back.
+_SHORTAGE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+
+
+class Listening:
+    """One listening socket.
+
+    `run` is its thread; any thread may call `stop` and `fileno`. `ref` and `unref` are called with
+    the server's `_lock` held, which guards `referenced`.
+
+    Shutting the socket down has it refuse connections at once, for everybody who listens on it. So
+    where that may be others, another server or another process, it is only closed.
+    """
+
+    def __init__(
+        self, server: Server, handle: socket.socket, path: str | None, *, shared: bool
+    ) -> None:
+        self.server = server
+        self.address = address_of(handle.family, handle.getsockname())
+        self.stopping = threading.Event()
+        self.referenced = False
+        # Held while the handle is shut down or closed, neither of which blocks: a descriptor that
+        # was closed may be somebody else's already.
+        self._handle_lock = threading.Lock()
+        self._handle = handle
+        self._handle.setblocking(False)
+        self.shared = shared
+        self._woken, self._waker = os.pipe()  # tells the accept thread to stop
+        # A Unix socket's file, removed at the end if it is still the same one.
+        self._file = None if path is None else (Path(path), _identity(Path(path)))
+
+    def ref(self) -> None:
+        if not self.referenced and not self.stopping.is_set():
+            self.referenced = True
+            _threads.ref()
+
+    def unref(self) -> None:
+        if self.referenced:
+            self.referenced = False
+            _threads.unref()
+
+    def fileno(self) -> int:
+        return self._handle.fileno()
+
+    # The accept thread.
+
+    def run(self) -> None:
+        server = self.server
+        if not self.stopping.is_set():
+            self._call(server._latch, "listening")
+        try:
+            self._accept_all()
+        finally:
+            self.give_back()
+        listeners = server._take_close(self)
+        if listeners is None:
+            return
+        for listener in listeners:
+            self._call(listener)
+        server._all_closed(self)
+
+    def _call(self, function: Any, *args: object) -> None:
+        try:
+            function(*args)
+        except Exception:
+            _log.exception("a listener of %r raised", self.server)
+
+    def _accept_all(self) -> None:
+        accept = self._handle.accept
+        while not self.stopping.is_set():
+            try:
+                handle, peer = accept()
+            except BlockingIOError:
+                self._await_connection()
+                continue
+            except OSError as error:
+                if not self._survive(error):
+                    return
+                continue
+            if self.stopping.is_set():
+                handle.close()
+                return
+            self._call(self.server._adopt, handle, peer)
+
+    def _await_connection(self) -> None:
+        poll = select.poll()
+        poll.register(self._handle, select.POLLIN)
+        poll.register(self._woken, select.POLLIN)
+        poll.poll()
+
+    def _survive(self, error: OSError) -> bool:
+        """Decide what a failed accept means; False ends the accepting."""
+        if self.stopping.is_set():
+            return False
+        if error.errno in _GONE:
+            return True
+        if error.errno in _SHORTAGE:
+            _log.warning("cannot accept for now: %s", error)
+            self.stopping.wait(_RETRY_SECONDS)
+            return True
+        failure = socket_error(error, "accept", describe(self.address))
+        _log.error("cannot accept any more: %s", failure)
+        with self.server._lock:
+            if self.server._listening is self:
+                self.server._listening = None
+        self.stopping.set()
+        if self.server.listener_count("error"):
+            self._call(self.server.emit, "error", failure)
+        return False
+
+    # The end.
+
+    def stop(self) -> None:
+        """Stop accepting; more than once does no harm."""
+        self.stopping.set()
+        with self._handle_lock:
+            self._remove_file()
+            if self._handle.fileno() < 0:
+                return
+            os.write(self._waker, b"\0")
+            if not self.shared:
+                with contextlib.suppress(OSError):  # not everywhere: then closing it must do
+                    self._handle.shutdown(socket.SHUT_RDWR)
+
+    def give_back(self) -> None:
+        """Close the listening socket, and let the process end."""
+        with self._handle_lock:
+            self._remove_file()
+            self._handle.close()
+            os.close(self._woken)
+            os.close(self._waker)
+        with self.server._lock:
+            self.unref()
+
+    def _remove_file(self) -> None:
+        """Remove a Unix socket's file, once: whoever listens there next need not wait."""
+        file, self._file = self._file, None
+        if file is not None and _identity(file[0]) == file[1]:
+            with contextlib.suppress(OSError):
+                file[0].unlink()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another one of the same name."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,132 @@
+"""Dial: the arguments of `connect`, sorted, and one address after the other.
+
+Knows sockets and names; nothing of streams and threads.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nhttp.errors import InvalidArgument, socket_error
+from nhttp.net._address import Address, describe, family_name
+
+if TYPE_CHECKING:
+    from nhttp.streams import Callback
+
+__all__ = ["Dial", "Line", "check_port"]
+
+_FAMILIES = {0: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
+
+
+class Line(Protocol):
+    """Who wants the connection, and may give it up while it is being made; any thread asks."""
+
+    def _take_handle(self, handle: socket.socket) -> bool:
+        """Have `destroy` find this socket from now on; False: nobody wants it any more."""
+        ...
+
+    def _drop_handle(self) -> bool:
+        """Forget it again: it could not connect. False: whoever destroyed it closes it."""
+        ...
+
+
+class Dial:
+    """What `connect` was asked for.
+
+    Attributes:
+        listener: A listener for ``'connect'``.
+        path: The path of a Unix socket, or None.
+        host: Name or address.
+        port: The port.
+    """
+
+    def __init__(
+        self,
+        port: int | str | None,
+        host: str | Callback | None,
+        listener: Callback | None,
+        *,
+        path: str | None,
+        family: int,
+        local_address: str | None,
+        local_port: int,
+    ) -> None:
+        if callable(host):
+            host, listener = None, host
+        if isinstance(port, str) and not port.isdigit():
+            port, path = None, port
+        if path is not None and not path:
+            raise InvalidArgument("a path cannot be empty", "ERR_INVALID_ARG_VALUE")
+        if family not in _FAMILIES:
+            raise InvalidArgument(f"family is 4, 6 or 0, not {family!r}", "ERR_INVALID_ARG_VALUE")
+        self.listener = listener
+        self.path = path
+        self.host = host or "localhost"
+        self.port = 0 if path is not None else check_port(port)
+        self._family = _FAMILIES[family]
+        self._local: tuple[str, int] | None = None
+        if local_address or local_port:
+            self._local = (local_address or "", check_port(local_port))
+
+    def run(self, line: Line) -> None:
+        """Connect, blocking; returns with a connection, or when nobody wants it any more.
+
+        Raises:
+            SocketError: No address could be connected to; why the first one could not.
+        """
+        if self.path is not None:
+            self._try(line, socket.AF_UNIX, self.path, self.path)
+            return
+        first: OSError | None = None
+        for family, _, _, _, address in self._resolve():
+            where = describe(Address(str(address[0]), int(address[1]), family_name(family)))
+            try:
+                self._try(line, family, address, where)
+            except OSError as error:
+                first = first or error
+            else:
+                return
+        if first is not None:
+            raise first
+
+    def _resolve(self) -> list[tuple[Any, ...]]:
+        try:
+            return list(socket.getaddrinfo(self.host, self.port, self._family, socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            # A name that IDNA cannot encode is no name.
+            failure = error if isinstance(error, OSError) else _no_such_name(error)
+            raise socket_error(failure, "connect", f"{self.host}:{self.port}") from error
+
+    def _try(self, line: Line, family: int, address: Any, where: str) -> None:
+        """Connect to one address; returns as well when the connection is not wanted any more."""
+        handle = socket.socket(family, socket.SOCK_STREAM)
+        if not line._take_handle(handle):
+            handle.close()
+            return
+        try:
+            if family == socket.AF_UNIX:
+                # Where the queue is full this says so, as in Node. Waiting there would be a wait
+                # that `destroy` cannot end: Linux wakes it for the listener's sake only.
+                handle.setblocking(False)
+            elif self._local is not None:
+                handle.bind(self._local)
+            handle.connect(address)
+            handle.setblocking(True)
+        except OSError as error:
+            if line._drop_handle():
+                handle.close()
+            raise socket_error(error, "connect", where) from error
+
+
+def _no_such_name(error: UnicodeError) -> OSError:
+    return socket.gaierror(socket.EAI_NONAME, str(error))
+
+
+def check_port(port: object) -> int:
+    """Give the number of a port, or refuse it (``ERR_SOCKET_BAD_PORT``)."""
+    if isinstance(port, str) and port.isascii() and port.isdigit():
+        port = int(port)
+    if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= 65535:
+        raise InvalidArgument(f"a port is 0 to 65535, not {port!r}", "ERR_SOCKET_BAD_PORT")
+    return port

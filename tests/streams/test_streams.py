@@ -1,0 +1,446 @@
+"""What the conformance suite cannot ask of every kind of stream."""
+
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import io
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conformance import Collected, Throttled
+from support import SECONDS, Recorder, in_thread
+
+from nhttp.errors import InvalidArgument, StateError
+from nhttp.streams import Duplex, Readable, Writable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Blocks(Readable):
+    """Gives what it was made with; an exception among it is raised."""
+
+    def __init__(self, blocks: Iterable[bytes | BaseException], *, early: bool = False) -> None:
+        super().__init__()
+        self.blocks = list(blocks)
+        self.early = early  # whether it knows that a block is the last
+        self.asked: list[int] = []
+
+    def _read(self, size: int) -> bytes:
+        self.asked.append(size)
+        block = self.blocks.pop(0) if self.blocks else b""
+        if isinstance(block, BaseException):
+            raise block
+        if self.early and not self.blocks:
+            self._source_ended = True
+        return block
+
+
+class Held(Readable):
+    """A source that says when a thread is in it, and waits to be told to give a block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered = threading.Semaphore(0)
+        self.blocks: list[bytes] = []
+        self.go = threading.Semaphore(0)
+        self.inside = 0
+        self.most = 0
+
+    def _read(self, size: int) -> bytes:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        self.entered.release()
+        assert self.go.acquire(timeout=SECONDS)
+        self.inside -= 1
+        return self.blocks.pop(0) if self.blocks else b""
+
+    def give(self, block: bytes) -> None:
+        assert self.entered.acquire(timeout=SECONDS)
+        self.blocks.append(block)
+        self.go.release()
+
+
+class TestReadable:
+    def test_a_subclass_must_say_what_to_read(self) -> None:
+        with pytest.raises(NotImplementedError):
+            Readable().read()
+
+    @pytest.mark.parametrize("early", [False, True])
+    def test_a_source_that_knows_its_last_block(self, early: bool) -> None:
+        stream = Blocks([b"ab", b"c"], early=early)
+        recorder = Recorder(stream, "end")
+        assert stream.read1() == b"ab"
+        assert stream.read1() == b"c"
+        assert recorder.names == (["end"] if early else [])
+        assert stream.read1() == b""
+        assert recorder.names == ["end"]
+
+    @pytest.mark.parametrize("early", [False, True])
+    def test_flowing_to_the_end(self, early: bool) -> None:
+        stream = Blocks([b"ab", b"c"], early=early)
+        recorder = Recorder(stream, "end", "data")
+        recorder.wait("end")
+        assert recorder.noted == [("data", (b"ab",)), ("data", (b"c",)), ("end", ())]
+
+    def test_a_last_block_that_cuts_a_character(self) -> None:
+        stream: Any = Blocks([b"a\xe2"], early=True)
+        stream.set_encoding("utf8")
+        assert stream.read1() == "a\ufffd"
+        assert stream.readable_ended
+
+    def test_the_source_is_told_what_is_wanted(self) -> None:
+        stream = Blocks([b"abc", b"d"])
+        assert stream.read(4) == b"abcd"
+        assert stream.asked == [4, 1]
+        stream.read()
+        assert stream.asked[2:] == [65536]
+
+    def test_ctrl_c_in_the_source_leaves_the_stream_as_it_was(self) -> None:
+        stream = Blocks([b"a", KeyboardInterrupt(), b"b"])
+        with pytest.raises(KeyboardInterrupt):
+            stream.read()
+        assert stream.read() == b"ab"
+
+    def test_what_a_failing_line_had_is_kept(self) -> None:
+        stream = Blocks([b"half a", OSError("broken")])
+        with pytest.raises(OSError, match="broken"):
+            stream.readline()
+        assert stream.read1() == b"half a"
+
+    def test_one_thread_at_a_time_is_in_the_source(self) -> None:
+        stream = Held()
+        readers = [in_thread(stream.read1) for _ in range(4)]
+        for _ in range(4):
+            stream.give(b"x")
+        assert [reader.result() for reader in readers] == [b"x"] * 4
+        assert stream.most == 1
+
+    def test_what_one_reader_does_not_need_wakes_another(self) -> None:
+        stream = Held()
+        readers = [in_thread(stream.read, 1) for _ in range(3)]
+        stream.give(b"abc")
+        assert sorted(reader.result() for reader in readers) == [b"a", b"b", b"c"]
+
+    def test_characters_stay_in_order_between_two_readers(self) -> None:
+        text = "aß€😀" * 500
+        octets = text.encode()
+        stream = Blocks([octets[i : i + 1] for i in range(len(octets))])
+        stream.set_encoding("utf8")
+        readers = [in_thread(lambda: list(stream)) for _ in range(2)]
+        parts = [part for reader in readers for part in reader.result()]
+        assert sorted(parts) == sorted(text)
+
+    def test_paused_while_the_driver_is_in_the_source(self) -> None:
+        stream = Held()
+        recorder = Recorder(stream, "data", "end")
+        assert stream.entered.acquire(timeout=SECONDS)
+        stream.pause()
+        reader = in_thread(stream.read1)
+        stream.blocks.append(b"kept")
+        stream.go.release()
+        assert reader.result() == b"kept"
+        assert recorder.names == []
+        stream.resume()
+        stream.give(b"")
+        recorder.wait("end")
+
+    def test_destroyed_while_the_driver_is_in_the_source(self) -> None:
+        stream = Held()
+        recorder = Recorder(stream, "error", "close", "end", "data")
+        assert stream.entered.acquire(timeout=SECONDS)
+        stream.destroy()
+        stream.blocks.append(b"late")
+        stream.go.release()
+        recorder.wait("close")
+        assert recorder.names == ["close"]
+
+    def test_two_that_ask_for_data_get_one_driver(self) -> None:
+        stream = Held()
+        barrier = threading.Barrier(4)
+
+        def resume() -> None:
+            barrier.wait(SECONDS)
+            stream.resume()
+
+        recorder = Recorder(stream, "end")
+        for each in [in_thread(resume) for _ in range(4)]:
+            each.result()
+        stream.give(b"x")
+        stream.give(b"")
+        recorder.wait("end")
+        assert stream.most == 1
+
+    def test_a_thread_that_finds_a_driver_is_none(self) -> None:
+        stream = Held()
+        recorder = Recorder(stream, "end", "data")
+        assert stream.entered.acquire(timeout=SECONDS)
+        stream._drive()  # returns at once
+        stream.go.release()
+        recorder.wait("end")
+
+    def test_wake_has_whoever_waits_look_again(self) -> None:
+        stream = Held()
+        reader = in_thread(stream.read1)
+        assert stream.entered.acquire(timeout=SECONDS)
+        second = in_thread(stream.read1)
+        stream._wake()
+        stream.go.release()
+        assert (reader.result(), second.result()) == (b"", b"")
+
+    def test_a_listener_that_raises_for_error_does_not_hide_the_failure(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Odd(Blocks):
+            def _failed(self, error: Exception) -> None:
+                raise ValueError("a bug")
+
+        stream = Odd([OSError("broken")])
+        with pytest.raises(OSError, match="broken"):
+            stream.read()
+        assert "a bug" in caplog.text
+
+    def test_a_readable_listener_that_reads_nothing_is_not_told_twice(self) -> None:
+        stream = Held()
+        recorder = Recorder(stream, "end", "readable")
+        stream.give(b"a")
+        recorder.wait("readable")
+        stream.give(b"b")
+        recorder.wait("readable", 2)
+        assert stream.read1() == b"ab"
+        stream.give(b"")
+        recorder.wait("end")
+        assert recorder.names.count("readable") == 3
+
+    def test_read1_in_a_readable_listener_never_blocks(self) -> None:
+        stream = Held()
+        got: list[bytes] = []
+        stream.on("readable", lambda: got.extend([stream.read1(), stream.read1()]))
+        recorder = Recorder(stream, "end")
+        stream.give(b"a")
+        stream.give(b"")
+        recorder.wait("end")
+        assert got == [b"a", b"", b"", b""]
+
+    def test_after_an_unknown_encoding_nothing_has_changed(self) -> None:
+        stream = Blocks([b"a"])
+        with pytest.raises(InvalidArgument):
+            stream.set_encoding("rot13")
+        assert stream.readable_encoding is None
+        assert stream.read() == b"a"
+
+    def test_closing(self) -> None:
+        stream = Blocks([b"a"])
+        with io.BufferedReader(stream) as buffered:  # type: ignore[type-var]
+            assert buffered.read() == b"a"
+        assert stream.closed
+        assert not stream.writable()
+        other = Blocks([])
+        with other:
+            pass
+        assert other.destroyed
+
+    def test_readable_without_a_listener_any_more(self) -> None:
+        stream = Held()
+        recorder = Recorder(stream, "close")
+
+        def nothing() -> None:
+            stream.off("readable", nothing)
+
+        stream.on("readable", nothing)
+        stream.give(b"x")
+        stream.destroy()
+        recorder.wait("close")
+
+
+class TestPipe:
+    def test_a_bug_in_a_destination_is_logged_and_ends_the_source(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        source, destination = Blocks([b"x"]), Collected()
+        destination.fails = ValueError("a bug")
+        recorder = Recorder(source, "close")
+        source.pipe(destination)
+        recorder.wait("close")
+        assert source.errored is destination.fails
+        assert "a bug" in caplog.text
+
+    def test_drained_in_between(self) -> None:
+        class Quick(Throttled):
+            def write(self, *args: Any) -> bool:
+                super().write(*args)
+                self.drain()
+                return False
+
+        source, destination = Blocks([b"a", b"b"]), Quick()
+        recorder = Recorder(destination, "finish")
+        source.pipe(destination)
+        recorder.wait("finish")
+        assert destination.data == b"ab"
+
+    def test_a_waiting_destination_that_leaves_lets_the_others_go_on(self) -> None:
+        source = Held()
+        slow, quick = Throttled(), Collected()
+        source.pipe(quick)
+        source.pipe(slow)
+        flow = Recorder(source, "pause", "resume")
+        done = Recorder(quick, "finish")
+        source.give(b"x")
+        flow.wait("pause")
+        source.unpipe(slow)
+        flow.wait("resume")
+        source.give(b"")
+        done.wait("finish")
+        assert quick.data == b"x"
+
+    def test_drain_of_a_pipe_that_does_not_wait_resumes_nothing(self) -> None:
+        source, destination = Held(), Throttled()
+        source.pipe(destination)
+        source.pause()
+        destination.drain()
+        assert source.is_paused()
+        source.destroy()
+        source.go.release()
+
+    def test_a_source_that_has_ended_ends_the_destination(self) -> None:
+        source, destination = Blocks([]), Collected()
+        source.read()
+        source.pipe(destination)
+        assert destination.writable_finished
+
+    def test_a_destination_that_tells_close_and_can_still_be_written_to(self) -> None:
+        source, destination = Blocks([b"x"]), Collected()
+        recorder = Recorder(destination, "finish")
+        destination._latch("close")  # as a response does whose client has ended its side
+        source.pipe(destination)
+        recorder.wait("finish")
+        assert destination.data == b"x"
+
+    def test_unpiped_while_being_piped(self) -> None:
+        source, destination = Blocks([b"x"]), Collected()
+        destination.on("pipe", lambda _: source.unpipe(destination))
+        source.pipe(destination)
+        assert source.listener_count("data") == 0
+        assert destination.listener_count("close") == 0
+
+
+class TestWritable:
+    def test_a_subclass_must_say_where_to(self) -> None:
+        with pytest.raises(NotImplementedError):
+            Writable().write(b"x")
+
+    def test_file_protocol(self) -> None:
+        stream = Collected()
+        assert stream.writable()
+        assert not stream.readable()
+        with io.TextIOWrapper(stream, encoding="utf-8") as text:  # type: ignore[type-var]
+            text.write("ä")
+        assert stream.data == "ä".encode()
+        assert stream.closed
+        stream.close()
+
+    def test_with_block_ends(self) -> None:
+        with Collected() as stream:
+            stream.write("x")
+        assert stream.writable_finished
+        assert stream.data == b"x"
+
+    def test_with_block_that_fails_does_not_end(self) -> None:
+        stream = Collected()
+
+        def fail() -> None:
+            with stream:
+                stream.write("half")
+                raise ValueError
+
+        with pytest.raises(ValueError, match=r"^$"):
+            fail()
+        assert stream.destroyed
+        assert not stream.writable_ended
+        stream.close()
+        assert stream.finals == 0
+
+    def test_end_forms(self) -> None:
+        called: list[int] = []
+        Collected().end(lambda: called.append(1))
+        Collected().end("x", lambda: called.append(2))
+        stream = Collected()
+        stream.end("ff", "hex", lambda: called.append(3))
+        assert called == [1, 2, 3]
+        assert stream.data == b"\xff"
+
+    def test_a_write_that_waits_while_end_comes_is_still_taken(self) -> None:
+        stream = Collected()
+        stream.gate.clear()
+        first = in_thread(stream.write, b"1")
+        assert stream.entered.acquire(timeout=SECONDS)
+        ending = in_thread(stream.end, b"2")
+        stream.gate.set()
+        first.result()
+        ending.result()
+        assert stream.data == b"12"
+
+    def test_a_write_that_is_overtaken_by_end_is_refused(self) -> None:
+        stream = Collected()
+
+        class Slow(Collected):
+            def _writing(self) -> Any:
+                if not self._write_ended:
+                    self.end()  # another thread is faster, between the check and the lock
+                return super()._writing()
+
+        stream = Slow()
+        with pytest.raises(StateError) as caught:
+            stream.write(b"x")
+        assert caught.value.code == "ERR_STREAM_WRITE_AFTER_END"
+        assert stream.data == b""
+
+    def test_what_was_corked_goes_first(self) -> None:
+        class Overtaken(Collected):
+            def flush(self) -> None:
+                stream.write(b"2")  # by another thread, before the one that uncorked gets there
+                super().flush()
+
+        called: list[int] = []
+        stream = Overtaken()
+        stream.cork()
+        stream.write(b"1", lambda: called.append(1))
+        stream.uncork()
+        assert stream.data == b"12"
+        assert called == [1]
+
+    def test_destroyed_before_it_could_finish(self) -> None:
+        class Fragile(Collected):
+            def _final(self) -> None:
+                self.destroy()
+
+        stream = Fragile()
+        recorder = Recorder(stream, "finish", "close")
+        stream.end(b"x")
+        assert recorder.names == ["close"]
+
+    def test_corked_again_while_it_drains(self) -> None:
+        stream = Collected()
+        recorder = Recorder(stream, "drain")
+        stream.cork()
+
+        def again() -> None:
+            stream.cork()
+            stream.write("x")
+
+        stream.write(bytes(stream.writable_high_water_mark), again)
+        stream.uncork()
+        assert recorder.names == []
+        stream.uncork()
+        assert recorder.names == ["drain"]
+
+    def test_unknown_default_encoding(self) -> None:
+        with pytest.raises(InvalidArgument):
+            Collected().set_default_encoding("rot13")
+
+
+class TestDuplex:
+    def test_tables_of_latched_events(self) -> None:
+        assert {"end", "finish", "error", "close"} == Duplex._latched

@@ -1,0 +1,162 @@
+"""What tests of several modules need: waiting, recording events, pairs of sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+from nhttp.net import Address, Server, Socket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from nhttp.events import EventEmitter
+
+__all__ = [
+    "SECONDS",
+    "Recorder",
+    "accept_into",
+    "in_thread",
+    "listening",
+    "port_of",
+    "raw_pair",
+    "socket_pair",
+]
+
+SECONDS = 20.0  # a wait that takes this long has failed
+
+
+class Recorder:
+    """Notes the events of an emitter, in order, with the threads that emitted them."""
+
+    def __init__(self, emitter: EventEmitter, *events: str) -> None:
+        self.noted: list[tuple[str, tuple[Any, ...]]] = []
+        self.threads: list[threading.Thread] = []
+        self._changed = threading.Condition()
+        for event in events:
+            emitter.on(event, functools.partial(self.note, event))
+
+    def note(self, event: str, *args: Any) -> None:
+        with self._changed:
+            self.noted.append((event, args))
+            self.threads.append(threading.current_thread())
+            self._changed.notify_all()
+
+    @property
+    def names(self) -> list[str]:
+        return [event for event, _ in self.noted]
+
+    def all(self, event: str) -> list[tuple[Any, ...]]:
+        return [args for name, args in self.noted if name == event]
+
+    def wait(self, event: str, count: int = 1) -> tuple[Any, ...]:
+        """Wait for the `count`-th of an event; give what it came with."""
+        self.wait_until(lambda: len(self.all(event)) >= count, f"{count} {event!r}")
+        return self.all(event)[count - 1]
+
+    def wait_until(self, condition: Callable[[], bool], what: str = "it") -> None:
+        with self._changed:
+            assert self._changed.wait_for(condition, SECONDS), f"no {what} in {self.noted}"
+
+    def data(self) -> Any:
+        """Everything that ``'data'`` gave."""
+        chunks = [args[0] for args in self.all("data")]
+        return (chunks[0][:0] if chunks else b"").join(chunks)
+
+
+class in_thread:  # noqa: N801 - used like a function
+    """Runs a function on a thread of its own; `result` waits, and raises what it raised."""
+
+    def __init__(self, function: Callable[..., Any], *args: Any) -> None:
+        self._function = functools.partial(function, *args)
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._value = self._function()
+        except BaseException as error:
+            self._error = error
+
+    def result(self) -> Any:
+        self.thread.join(SECONDS)
+        assert not self.thread.is_alive(), f"{self._function} does not end"
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+def raw_pair(family: int) -> tuple[socket.socket, socket.socket]:
+    """Two plain sockets, connected to each other, that never wait for longer than `SECONDS`."""
+    if family == socket.AF_UNIX:
+        near, far = socket.socketpair()
+    else:
+        host = "127.0.0.1" if family == socket.AF_INET else "::1"
+        with socket.create_server((host, 0), family=family) as listener:
+            near = socket.create_connection(listener.getsockname()[:2])
+            far, _ = listener.accept()
+    far.settimeout(SECONDS)
+    return near, far
+
+
+@contextlib.contextmanager
+def socket_pair(
+    family: int = socket.AF_INET, *, allow_half_open: bool = False
+) -> Iterator[tuple[Socket, socket.socket]]:
+    """A `Socket`, and the plain socket at its other end."""
+    raw, far = raw_pair(family)
+    near = Socket(raw, allow_half_open=allow_half_open)
+    try:
+        with far:
+            yield near, far
+    finally:
+        near.destroy()
+
+
+def port_of(server: Server) -> int:
+    address = server.address()
+    assert isinstance(address, Address)
+    return address.port
+
+
+@contextlib.contextmanager
+def listening(server: Server, *args: Any, **options: Any) -> Iterator[Server]:
+    """A server on the loopback interface that is closed, with its connections, at the end."""
+    server.grace = 0
+    if not args and not options:
+        args = (0, "127.0.0.1")
+    server.listen(*args, **options)
+    try:
+        yield server
+    finally:
+        server.close()
+        server.close_all_connections()
+        assert server.wait_closed(SECONDS)
+
+
+@contextlib.contextmanager
+def accept_into(path: Path | None = None) -> Iterator[tuple[Any, Callable[[], socket.socket]]]:
+    """A plain listening socket: its address, and a function that accepts."""
+    accepted: list[socket.socket] = []
+    with contextlib.ExitStack() as stack:
+        if path is None:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        else:
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listener.bind(str(path))
+            listener.listen()
+        listener.settimeout(SECONDS)
+
+        def accept() -> socket.socket:
+            far, _ = listener.accept()
+            far.settimeout(SECONDS)
+            accepted.append(stack.enter_context(far))
+            return far
+
+        yield listener.getsockname(), accept

@@ -8,34 +8,30 @@
 so pipelined requests are answered in order, one after the other. Everything about one connection
 happens on that thread, with three exceptions: a response may be finished by any thread; the timer
 thread notices when a bound is exceeded and wakes the reader (`_expired`); the watcher thread
-notices that a client has gone while nobody reads (`_peer_gone`).
+notices that a client has gone while nobody reads (`_gone`).
 """
 
 from __future__ import annotations
 
-import array
 import contextlib
-import fcntl
 import logging
 import math
-import termios
-import threading
 from enum import Enum
-from typing import TYPE_CHECKING, Literal
+from threading import get_ident
+from typing import TYPE_CHECKING, Final, Literal
 
-from nhttp import _threads, _watcher
+from nhttp import _threads
+from nhttp._closing import LINGER_SECONDS, answer_bare, await_listener, linger
+from nhttp._gone import ClientWatch, unread
 from nhttp._parser import NEED_DATA, EndOfMessage, Invalid, Limits, RequestHead, RequestParser
+from nhttp._silence import tell_silence
 from nhttp._timers import now
-from nhttp.errors import ConnectionReset, ParseError, SocketTimeout
+from nhttp.errors import ConnectionReset, ParseError, SocketError, SocketTimeout, StateError
 from nhttp.incoming import IncomingMessage
 from nhttp.response import ServerResponse
-from nhttp.status import STATUS_CODES
 
 if TYPE_CHECKING:
-    import socket as socket_module
-
     from nhttp._parser.events import BodyEvent
-    from nhttp.events import EventEmitter
     from nhttp.net import Socket
     from nhttp.server import Server
 
@@ -46,10 +42,6 @@ _log = logging.getLogger("nhttp.server")
 # A body that nobody read is discarded up to these bounds, so that the connection can be used again.
 DISCARD_BYTES = 256 * 1024
 DISCARD_SECONDS = 1.0
-# What is still coming when a connection is given up is read and dropped for a while: closing on
-# unread octets makes the kernel send a reset, which may overtake the answer (RFC 9112, 9.6).
-LINGER_BYTES = 16 * 1024 * 1024
-LINGER_SECONDS = 2.0
 
 
 class Phase(Enum):
@@ -58,104 +50,111 @@ class Phase(Enum):
     IDLE = "waiting for the first octet of a request"
     HEAD = "reading a head"
     EXCHANGE = "from a request's head to the end of its response"
+    DISCARD = "dropping the body that nobody read, behind the response"
     TUNNEL = "handed to a 'connect' or 'upgrade' listener"
     OVER = "closing"
+
+
+# Looking a member up in its Enum costs as much as a look-up in two dictionaries.
+_IDLE: Final = Phase.IDLE
+_HEAD: Final = Phase.HEAD
+_EXCHANGE: Final = Phase.EXCHANGE
 
 
 class Connection:
     """One connection of a server: the `Body` of its requests and the `Exchange` of its responses.
 
-    Everything runs on the connection's thread, except `close_if_idle` and `keep_alive_seconds` (any
-    thread), `watch`, `start_body` and `response_done` (any thread), `_expired` (timer thread),
-    `_peer_gone` (watcher thread) and `_tell_gone`, `_tell_timeout` (a helper thread).
+    Everything runs on the connection's thread, except `close_if_idle`, `keep_alive_hint`,
+    `watch` and `start_body` (any thread), `read_body` and `body_is_over` (one thread at a time: the
+    request's reader), `_socket_destroyed` (whoever destroys it) and `_expired` (the timer thread).
+    A field without a remark belongs to the connection's thread.
     """
 
     def __init__(self, server: Server, socket: Socket) -> None:
         self.server = server
         self.socket = socket
         self.limits = Limits()
-        self.parser = RequestParser(self.limits)
-        self.phase = Phase.IDLE
+        self.parser = RequestParser(self.limits)  # the request's reader has it during an exchange
+        self.phase = Phase.IDLE  # read by any thread
         self.late: SocketTimeout | None = None  # set by the timer thread before it wakes the reader
         self.broken: ParseError | None = None  # what came is not HTTP, or ended too early
-        self.request: IncomingMessage | None = None
-        self.response: ServerResponse | None = None
+        self.request: IncomingMessage | None = None  # read by any thread
+        self.response: ServerResponse | None = None  # read by any thread
+        # The manual: later changes are for connections that begin after them.
+        self._timeout = server.timeout
+        self._keep_alive = server.keep_alive_timeout
+        said = 0 < self._keep_alive < math.inf and int(self._keep_alive)
+        self._keep_alive_hint = f"Keep-Alive: timeout={said}\r\n" if said else ""
         self._kept = False  # at least one exchange is over
+        self._unread = False  # octets of a body were left unread, and more of them may come
         self._request_limit = math.inf  # when the request must have arrived
-        self._lock = threading.Lock()  # guards `_watching` and `_fin_seen`
-        self._watching: _watcher.Watch | None = None
-        self._fin_seen = False
+        self._client = ClientWatch(socket, self.parser)
 
     # The loop.
 
     def serve(self) -> None:
         """Serve requests until there are no more, or the connection cannot go on."""
-        server, socket = self.server, self.socket
+        socket = self.socket
         socket._driven = True  # reading is ours until an upgrade
-        socket._owner = threading.get_ident()
+        socket._owner = get_ident()
         socket._on_idle = self._expired
         socket._on_destroyed = self._socket_destroyed
-        socket.set_timeout(server.timeout)
+        socket.set_timeout(self._timeout)
         try:
-            server.emit("connection", socket)
+            self.server.emit("connection", socket)
             while True:
                 head = self._read_head()
                 if head is None or not self._exchange(head):
                     break
-            if self.phase is not Phase.TUNNEL:
-                self._close()
-        except OSError as error:
-            # The client has gone. Those who listen are told below; nobody did anything wrong.
-            _log.debug("connection lost: %s", error)
-            socket.destroy(error)
+            self._close()
+        except Exception:
+            # Not an exchange's listener: of 'connection', 'clientError', 'timeout', or a tunnel's.
+            _log.exception("a listener raised; %r is closed", socket)
+            socket.destroy()
         except BaseException:
             socket.destroy()
             raise
         finally:
-            socket._owner = 0
-            if self.phase is not Phase.TUNNEL:
-                socket.destroy()
-            self._end_exchange()
+            self._end()
 
     def _read_head(self) -> RequestHead | None:
         """Read the next head; None when there is none, or what came is none."""
-        server, parser = self.server, self.parser
-        self.limits.max_head_size = server.max_header_size
-        self.limits.max_headers_count = server.max_headers_count
-        if parser.idle and not parser.buffered:
-            if not self._await_request():
-                return None
-        else:
-            self._request_begins()
-        event = self._next_event(server.headers_timeout)
+        limits = self.limits
+        limits.max_head_size = self.server.max_header_size
+        limits.max_headers_count = self.server.max_headers_count
+        try:
+            event = self._await_head()
+        except (OSError, StateError):
+            # The client has gone, or the connection was destroyed here.
+            if self.late is not None:
+                self._fail(self.late)
+            return None
         if isinstance(event, RequestHead):
             return event
         if isinstance(event, Invalid):
-            self._refuse(event)
+            self.broken = _parse_error(event)
+            self._fail(self.broken)
         return None
 
-    def _await_request(self) -> bool:
-        """Wait, idle, for the first octets of a request; False when none will be served."""
-        server, socket = self.server, self.socket
-        if self._kept and server.keep_alive_timeout:
-            socket._set_limit(now() + server.keep_alive_timeout)
-        self.phase = Phase.IDLE
-        if self._kept and not server.listening:
-            return False
-        data = socket._receive(65536)
-        if not data:
-            return False
-        self._request_begins()
-        self.parser.feed(data)
-        return True
-
-    def _request_begins(self) -> None:
-        self.phase = Phase.HEAD
-        socket, seconds = self.socket, self.server.request_timeout
-        socket._timeout = self.server.timeout
+    def _await_head(self) -> RequestHead | BodyEvent | None:
+        """Wait, idle, for the first octets of a request, and then for its head."""
+        server, socket, parser = self.server, self.socket, self.parser
+        if parser.idle:
+            if self._kept and self._keep_alive:
+                # Until something comes; what is received then puts the deadline off again.
+                socket._rest_until(now() + self._keep_alive)
+            self.phase = _IDLE
+            if not server.listening:
+                # `close` has looked before the phase was right. What is there is still served.
+                socket._stop_reading()
+            data = socket._receive(65536)
+            if not data:
+                return None
+            parser.feed(data)
+        self.phase = _HEAD
+        seconds = server.request_timeout
         self._request_limit = now() + seconds if seconds else math.inf
-        if socket._limit != math.inf:
-            socket._set_limit(math.inf)
+        return self._next_event(server.headers_timeout)
 
     def _next_event(self, seconds: float = 0) -> RequestHead | BodyEvent:
         """Give the parser's next event, reading from the socket until there is one.
@@ -171,9 +170,13 @@ class Connection:
         if limit != socket._limit:
             socket._set_limit(limit)
         while event is NEED_DATA:
-            data = socket._receive(65536)
-            if self.late is not None:
-                raise self.late
+            try:
+                data = socket._receive(65536)
+            finally:
+                # Why the reader was woken, whatever the socket says that is being closed for it.
+                late = self.late
+                if late is not None:
+                    raise late
             if data:
                 parser.feed(data)
             else:
@@ -185,7 +188,6 @@ class Connection:
 
     def _exchange(self, head: RequestHead) -> bool:
         """Serve one request; False when the connection is not to be used again."""
-        self.phase = Phase.EXCHANGE
         request = IncomingMessage(head, self.socket, self)
         request._driven = True  # by this thread, once the handler has returned
         if head.method == "CONNECT":
@@ -198,9 +200,14 @@ class Connection:
             end = self.parser.next_event()
             assert isinstance(end, EndOfMessage)
             request._completed(end)
+            self._request_limit = math.inf
+        if self.socket._limit != self._request_limit:
+            self.socket._set_limit(self._request_limit)  # the head's bound is met
         response = ServerResponse(request, self)
         response.should_keep_alive = head.keep_alive
         self.request, self.response = request, response
+        self.phase = _EXCHANGE
+        self._client.begin(request, response)
         try:
             self._dispatch(head, request, response)
             self._see_through(request, response)
@@ -226,7 +233,7 @@ class Connection:
 
     def _see_through(self, request: IncomingMessage, response: ServerResponse) -> None:
         """Let the body flow if somebody wants it, until the response is finished."""
-        if response._done():
+        if response._done() and not request._flowing:
             return
         request._drive_claimed()
         with response._lock:
@@ -238,60 +245,65 @@ class Connection:
 
     def _raised(self, error: Exception, request: IncomingMessage, response: ServerResponse) -> None:
         """A listener raised, or what it was doing with the connection failed."""
-        if self._dead() and isinstance(error, (OSError, ParseError)):
-            return  # the connection's failure, not the listener's
-        self.server.handle_error(error, request, response)
+        if self._is_loss(error):
+            return
+        try:
+            self.server.handle_error(error, request, response)
+        except Exception as failed:
+            if not self._is_loss(failed):
+                _log.exception("handle_error raised for %r; the connection is closed", request)
+            self.socket.destroy()
         if not response._write_ended:
             self.socket.destroy()
 
-    def _after_exchange(self, request: IncomingMessage, response: ServerResponse) -> bool:
-        failure = self.late or self.broken
-        if failure is not None and not self.socket._destroyed:
-            if response._head_sent:
-                if response._done():
-                    self._linger()
-            else:
-                self._fail(failure)
+    def _is_loss(self, error: Exception) -> bool:
+        """Whether this is how a handler hears that its connection is lost: nobody's mistake."""
+        if not self._dead():
             return False
+        destroyed = isinstance(error, StateError) and error.code == "ERR_STREAM_DESTROYED"
+        return destroyed or isinstance(error, (SocketError, ParseError))
+
+    def _after_exchange(self, request: IncomingMessage, response: ServerResponse) -> bool:
         if self.socket._destroyed:
             return False
-        self._unwatch()
+        failure = self.late or self.broken
+        if failure is not None:
+            # An answer that has begun and will not be finished can only be broken off.
+            if not response._head_sent:
+                self._fail(failure)
+            elif response._done():
+                self._linger()
+            else:
+                self.socket.destroy()
+            return False
+        self._client.rest()
         keep = response.should_keep_alive
-        if keep and not request.complete:
-            keep = self._discard(request)
+        if not request.complete:
+            keep = keep and self._discard(request)
+            self._unread = not keep
         self.request = self.response = None
         self._kept = True
+        socket = self.socket
+        socket._timeout = self._timeout  # whatever a listener set for this exchange
+        if socket._limit != math.inf:
+            socket._set_limit(math.inf)
         return keep
 
     def _discard(self, request: IncomingMessage) -> bool:
         """Read and drop what is left of a body; False when that is too much, or takes too long."""
+        self.phase = Phase.DISCARD
         self._request_limit = now() + DISCARD_SECONDS
+        self.socket._set_limit(self._request_limit)
+        request._seize()
         budget = DISCARD_BYTES
-        try:
+        with contextlib.suppress(OSError, StateError, ParseError):
             while budget > 0:
                 data = self.read_body()
                 if isinstance(data, EndOfMessage):
                     request._completed(data)
                     return True
                 budget -= len(data)
-        except (OSError, ParseError):
-            pass
         return False
-
-    def _end_exchange(self) -> None:
-        """The connection is over: an exchange that was not finished is told so."""
-        self._unwatch()
-        request, response = self.request, self.response
-        self.request = self.response = None
-        self.socket._on_destroyed = None
-        if request is None or response is None:
-            return
-        error = self.socket.errored or ConnectionReset(
-            "the client closed the connection", "ECONNRESET", syscall="read"
-        )
-        if not response._write_finished or not request.complete:
-            request._abort(error)
-        response._broken(error)
 
     # What messages ask of the connection: `incoming.Body` and `response.Exchange`.
 
@@ -317,33 +329,26 @@ class Connection:
         if self.parser.body_remaining != 0:
             return None
         end = self.parser.next_event()
-        if not isinstance(end, EndOfMessage):
-            return None
+        assert isinstance(end, EndOfMessage)
         self._arrived()
         return end
 
     def _arrived(self) -> None:
-        """The request is complete: its bound is met, and the peer may be watched."""
+        """The request is complete: its bound is met."""
         if self.socket._limit != math.inf:
             self.socket._set_limit(math.inf)
-        with self._lock:
-            told = self._fin_seen
-        if told:
-            _threads.run(self._tell_gone, name="nhttp-gone")
+        self._client.arrived()
 
     def start_body(self) -> None:
-        """Never asked for: the connection's thread drives its requests."""
+        """Never needed: the connection's thread drives its requests."""
 
-    def response_done(self) -> None:
-        """The response is sent, or given up: the connection's thread goes on."""
-        request = self.request
-        if request is not None:
-            request._release()
+    def watch(self) -> None:
+        """Somebody listens for the client's disappearance: watch it until the exchange ends."""
+        self._client.watch()
 
-    def keep_alive_seconds(self) -> float | None:
-        """How long the connection is kept after this response; None: it is not."""
-        server = self.server
-        return server.keep_alive_timeout if server.listening else None
+    def keep_alive_hint(self) -> str | None:
+        """The line that says how long the connection is kept; None: it is not kept at all."""
+        return self._keep_alive_hint if self.server._listening is not None else None
 
     def _socket_destroyed(self) -> None:
         """Somebody destroyed the socket: wake this connection's thread, wherever it waits."""
@@ -359,15 +364,16 @@ class Connection:
         """Whether to serve the request as if it did not ask for another protocol.
 
         Without a listener the manual has the connection closed. Two kinds of request do not deserve
-        that: those whose offer of HTTP/2 is sent by clients unasked, and those that carry a body,
-            which
-        a listener could not be given either, and which is lost if the connection is closed.
+        that: those whose offer of HTTP/2 is sent by clients unasked, and those with a body, which
+        would be lost.
         """
         if self.server.listener_count("upgrade"):
             return False
         return head.has_body or head.lookup["upgrade"].lower() == "h2c"
 
-    def _tunnel(self, event: Literal["connect", "upgrade"], request: IncomingMessage) -> bool:
+    def _tunnel(
+        self, event: Literal["connect", "upgrade"], request: IncomingMessage
+    ) -> Literal[False]:
         """Hand the connection to a listener, and serve it as its own thread from then on."""
         server, socket = self.server, self.socket
         if not server.listener_count(event):
@@ -383,14 +389,18 @@ class Connection:
         rest = self.parser.take_rest()
         request.complete = True
         self.phase = Phase.TUNNEL
+        # The socket may outlive this object: it keeps no reference to it.
         socket._on_destroyed = None
+        socket._on_idle = server._tunnel_expired
+        socket._set_limit(math.inf)
         written = socket.bytes_written
         try:
             server.emit(event, request, socket, rest)
         except Exception:
-            _log.exception("the %r listener raised for %r", event, request)
+            _log.exception("the %r listener raised for %r; it is closed", event, request)
             if socket.bytes_written == written:
-                self._answer_bare(500)
+                answer_bare(socket, 500)
+                self._linger()
             socket.destroy()
             return False
         socket._drive_claimed()
@@ -398,36 +408,17 @@ class Connection:
 
     # What cannot be served.
 
-    def _refuse(self, event: Invalid) -> None:
-        self.broken = _parse_error(event)
-        self._fail(self.broken)
-
     def _fail(self, error: ParseError | SocketTimeout) -> None:
         """Deal with what is not HTTP, or came too late, when no answer has begun."""
         server, socket = self.server, self.socket
         self.phase = Phase.OVER
-        if isinstance(error, SocketTimeout) and server.emit("timeout", socket):
-            return
-        if server.emit("clientError", error, socket):
-            self._await_listener()
-            return
-        self._answer_bare(error.status if isinstance(error, ParseError) else 408)
-        self._linger()
-
-    def _answer_bare(self, status: int) -> None:
-        line = f"HTTP/1.1 {status} {STATUS_CODES[status]}\r\nConnection: close\r\n\r\n"
-        with contextlib.suppress(OSError):
-            self.socket.end(line, "latin1")
-
-    def _await_listener(self) -> None:
-        """A 'clientError' listener has the socket: drop what comes until it has closed it."""
-        socket = self.socket
-        while not socket._done_writing():
-            if not socket._receive(65536):
-                with socket._lock:
-                    while not socket._done_writing():
-                        socket._wait()
-        self._linger()
+        socket._set_limit(math.inf)
+        heard = isinstance(error, SocketTimeout) and server.emit("timeout", socket)
+        if heard or server.emit("clientError", error, socket):
+            await_listener(socket)
+        else:
+            answer_bare(socket, error.status if isinstance(error, ParseError) else 408)
+            linger(socket)
 
     # Closing.
 
@@ -440,98 +431,91 @@ class Connection:
             self.socket._stop_reading()
 
     def _close(self) -> None:
-        """Close in a way that lets the last response arrive."""
-        self.phase = Phase.OVER
-        if self.parser.buffered or self.request is not None or self.broken is not None:
+        """Close, in a way that lets the last response arrive."""
+        handle = self.socket._handle
+        if self.phase in (Phase.TUNNEL, Phase.OVER) or self.socket._destroyed or handle is None:
+            return
+        if self._unread or self.parser.buffered or unread(handle):
             self._linger()
 
     def _linger(self) -> None:
-        """Say that nothing more comes, and drop for a while what the client is still sending."""
-        socket = self.socket
         self.phase = Phase.OVER
-        if socket._destroyed:
-            return
-        socket._set_limit(now() + LINGER_SECONDS)
-        with contextlib.suppress(OSError):
-            socket.end()
-            budget = LINGER_BYTES
-            while budget > 0 and (data := socket._receive(65536)):
-                budget -= len(data)
+        linger(self.socket)
+
+    def _end(self) -> None:
+        """The loop is left: close, and tell whoever has not been told."""
+        socket = self.socket
+        socket._owner = 0
+        self._client.end()
+        request, response = self.request, self.response
+        self.request = self.response = None
+        if self.phase is not Phase.TUNNEL:
+            error = socket.errored
+            why = error or self.late or self.broken
+            socket.destroy()
+            socket._on_destroyed = socket._on_idle = None
+            try:
+                if request is not None and response is not None:
+                    self._tell_lost(request, response, why)
+                if self.phase is not Phase.OVER and _is_client_error(error):
+                    self.server.emit("clientError", error, socket)
+            except Exception:
+                _log.exception("a listener for the end of %r raised", request)
+        self.late = self.broken = None  # their tracebacks lead back here
+
+    def _tell_lost(
+        self,
+        request: IncomingMessage,
+        response: ServerResponse,
+        error: BaseException | None,
+    ) -> None:
+        """An exchange was not seen through: its messages are told so."""
+        error = error or ConnectionReset(
+            "the connection was closed before the response was finished",
+            "ECONNRESET",
+            syscall="read",
+        )
+        try:
+            if not response._write_finished or not request.complete:
+                request._abort(error)
+        finally:
+            response._broken(error)
 
     # Deadlines.
 
     def _expired(self, socket: Socket) -> bool:
         """A deadline passed; on the timer thread, where nothing may block."""
         phase, due = self.phase, socket._limit <= now()
-        if phase is Phase.IDLE and due:
-            socket._stop_reading()
-        elif phase is Phase.OVER:
+        if phase is Phase.OVER:
             socket.destroy()
-        elif due:
+        elif phase is Phase.IDLE and self._kept and self._keep_alive:
+            socket._stop_reading()
+        elif not due:
+            _threads.run(self._tell_silence, name="nhttp-timeout")
+        elif phase is Phase.DISCARD and self.late is not None:
+            socket.destroy()
+        else:
             self.late = SocketTimeout(
                 "the request did not arrive in time", "ERR_HTTP_REQUEST_TIMEOUT"
             )
-            socket._stop_reading()
-        elif any(each.listener_count("timeout") for each in self._concerned()):
-            _threads.run(self._tell_timeout, name="nhttp-timeout")
-        else:
-            socket.destroy(SocketTimeout("nothing happened on the connection", "ETIMEDOUT"))
+            if phase is Phase.DISCARD:
+                # The answer is out, and must arrive: a reader that is woken now could not linger.
+                socket._set_limit(now() + LINGER_SECONDS)
+            else:
+                self._wake_for_late()
         return True
 
-    def _concerned(self) -> list[EventEmitter]:
-        concerned = (self.request, self.response, self.server, self.socket)
-        return [each for each in concerned if each is not None]
-
-    def _tell_timeout(self) -> None:
-        for each in self._concerned():
-            if each is self.socket:
-                each.emit("timeout")
-            else:
-                each.emit("timeout", self.socket)
-
-    # A client that disappears while nobody reads.
-
-    def watch(self) -> None:
-        """Somebody listens for the client's disappearance: watch it until the exchange ends."""
-        with self._lock:
-            handle = self.socket._handle
-            if self._watching is not None or handle is None or self.request is None:
-                return
-            self._watching = _watcher.watch(handle, self._peer_gone)
-
-    def _unwatch(self) -> None:
-        with self._lock:
-            watching, self._watching = self._watching, None
-            self._fin_seen = False
-        if watching is not None:
-            watching.cancel()
-
-    def _peer_gone(self) -> None:
-        """The client has ended its side, or reset; on the watcher thread."""
+    def _wake_for_late(self) -> None:
+        self.socket._set_limit(math.inf)
+        self.socket._stop_reading()
+        # The connection's thread may be waiting for another one, which need not be reading.
         request = self.request
-        if request is None:
-            return
-        if not request.complete:
-            # The rest of the request may be in front of the end; then it is told when it was read.
-            with self._lock:
-                self._fin_seen = True
-            if not self._is_cut_short():
-                return
-        _threads.run(self._tell_gone, name="nhttp-gone")
-
-    def _is_cut_short(self) -> bool:
-        """Whether less has arrived than the body needs; False when that cannot be told."""
-        remaining, handle = self.parser.body_remaining, self.socket._handle
-        if remaining is None or handle is None:
-            return False
-        return self.parser.buffered + _unread(handle) < remaining
-
-    def _tell_gone(self) -> None:
-        request, response = self.request, self.response
         if request is not None:
-            request._tell_aborted()
-        if response is not None and not response._write_finished:
-            response._latch("close")
+            request._give_up()
+        self._socket_destroyed()
+
+    def _tell_silence(self) -> None:
+        tell_silence(self.socket, self.request, self.response, self.server)
 
 
 def _parse_error(event: Invalid) -> ParseError:
@@ -544,8 +528,8 @@ def _parse_error(event: Invalid) -> ParseError:
     )
 
 
-def _unread(handle: socket_module.socket) -> int:
-    """How many octets the kernel holds for us."""
-    count = array.array("i", [0])
-    fcntl.ioctl(handle.fileno(), termios.FIONREAD, count)
-    return count[0]
+def _is_client_error(error: BaseException | None) -> bool:
+    """Whether ``'clientError'`` is told: of everything but silence, which is no system call's."""
+    if isinstance(error, SocketTimeout):
+        return bool(error.syscall)
+    return isinstance(error, Exception)

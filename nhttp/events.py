@@ -368,6 +368,17 @@ class EventEmitter:
             listener(*args)
         return bool(listeners)
 
+    def _latch_unheard(self, event: str, /) -> bool:
+        """Record a latched event that gives nothing, if nobody listens; `_lock` is held.
+
+        Returns:
+            False when somebody listens: then `_latch` is to be called, without the lock.
+        """
+        if event in self._listeners:
+            return False
+        self._latches.setdefault(event, ())
+        return True
+
     def _unlatch(self, *events: str) -> None:
         """Forget that these events have happened: they can happen again."""
         with self._lock:

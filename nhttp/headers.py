@@ -19,7 +19,8 @@ __all__ = ["HeaderInput", "HeaderValue", "Headers"]
 HeaderValue: TypeAlias = "str | int | Sequence[str | int]"
 """What a header may be set to; a sequence becomes one field line for each of its items."""
 
-HeaderInput: TypeAlias = "Mapping[str, HeaderValue] | Iterable[tuple[str, HeaderValue]]"
+# Not `Iterable` of pairs: a mapping is iterable too, and mypy would infer `dict[str, object]`.
+HeaderInput: TypeAlias = "Mapping[str, HeaderValue] | Sequence[tuple[str, HeaderValue]]"
 """Several headers at once: a mapping, or pairs, where a name may come more than once."""
 
 _T = TypeVar("_T")
@@ -121,7 +122,7 @@ class Headers(Mapping[str, "str | list[str]"]):
         def get(self, name: str, /) -> str | None: ...
         @overload
         def get(self, name: str, default: _T, /) -> str | _T: ...
-        def get(self, name: str, default: Any = None, /) -> Any: ...  # noqa: D102
+        def get(self, name: str, default: Any = None, /) -> Any: ...  # noqa: D102  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -160,12 +161,21 @@ def check_name(name: object) -> str:
     return name
 
 
-def check_text(value: str, what: str) -> str:
+def tokens_of(value: str | list[str]) -> list[str]:
+    """Give the items of a comma-separated field in lower case, such as those of Connection."""
+    text = value if isinstance(value, str) else ",".join(value)
+    return [item for each in text.lower().split(",") if (item := each.strip(" \t"))]
+
+
+def check_text(value: object, what: str) -> str:
     """Give text that goes into a head, or refuse it; `what` names it in the message.
 
     Raises:
-        InvalidArgument: A character may not be there (``ERR_INVALID_CHAR``).
+        InvalidArgument: It is no str (``ERR_INVALID_ARG_TYPE``), or a character may not be there
+            (``ERR_INVALID_CHAR``).
     """
+    if not isinstance(value, str):
+        raise InvalidArgument(f"{what} is a str, not {value!r}", "ERR_INVALID_ARG_TYPE")
     bad = _NOT_IN_VALUE.search(value)
     if bad is not None:
         raise InvalidArgument(
@@ -188,7 +198,8 @@ def check_value(name: str, value: object) -> str | list[str]:
         return str(value)
     if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):
         texts: list[str] = []
-        for each in value:
+        items: Sequence[object] = value
+        for each in items:
             if not isinstance(each, (str, int)):
                 break
             texts.append(check_text(str(each), f"header {name!r}"))
@@ -200,6 +211,34 @@ def check_value(name: str, value: object) -> str | list[str]:
     )
 
 
+# What was checked before: a server says the same again and again. Dropped as a whole when it is
+# full, so that values which never come twice cost no more than the checks that they need anyway.
+_KNOWN: dict[tuple[str, str], tuple[str, tuple[str, str | list[str]]]] = {}
+_KNOWN_AT_MOST = 1024
+_KNOWN_UP_TO = 128  # characters of a value that is worth keeping
+
+
+def checked(name: str, value: object) -> tuple[str, tuple[str, str | list[str]]]:
+    """Give a header to send as its lower-case name and what is kept of it, or refuse it.
+
+    Raises:
+        InvalidArgument: As `check_name` and `check_value`.
+    """
+    # A subclass of str may have an equality of its own.
+    if not (isinstance(value, str) and type(value) is str and type(name) is str):
+        return check_name(name).lower(), (name, check_value(name, value))
+    known = _KNOWN.get((name, value))
+    if known is None:
+        known = check_name(name).lower(), (name, check_value(name, value))
+        if len(value) <= _KNOWN_UP_TO:
+            if len(_KNOWN) >= _KNOWN_AT_MOST:
+                _KNOWN.clear()
+            _KNOWN[name, value] = known
+    return known
+
+
 def pairs_of(headers: HeaderInput) -> Iterable[tuple[str, HeaderValue]]:
     """Give the pairs of what was given as a mapping or as pairs."""
+    if type(headers) is dict:  # nearly always, and told without asking the abstract base class
+        return headers.items()
     return headers.items() if isinstance(headers, Mapping) else headers

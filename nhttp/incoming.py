@@ -7,10 +7,11 @@ connection the octets come from is the business of `server` and `client`.
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, overload
 
 from nhttp._parser import EndOfMessage, RequestHead, ResponseHead
-from nhttp.errors import ConnectionReset
+from nhttp.errors import ConnectionReset, StateError
 from nhttp.headers import Headers, distinct, flatten
 from nhttp.streams import Callback, Readable
 
@@ -27,9 +28,11 @@ class Body(Protocol):
 
     def read_body(self) -> bytes | EndOfMessage:
         """Block until there are octets, or the message is complete."""
+        ...
 
     def body_is_over(self) -> EndOfMessage | None:
         """Tell whether the octets just read were the last ones, without blocking."""
+        ...
 
     def start_body(self) -> None:
         """Somebody wants the body to flow and no thread drives it yet."""
@@ -43,15 +46,18 @@ class IncomingMessage(Readable):
 
     A stream, see `streams.Readable`: pull the body with `read` and its relatives, or add a
     ``'data'`` listener and let it flow. On a server the body flows once the handler has returned,
-    on the connection's thread; a handler that wants it earlier reads it.
+    on the connection's thread; a handler that wants it earlier reads it. What neither flows nor was
+    read when the response is finished is dropped.
 
     Events, beside those of `Readable`:
         aborted: () the peer broke off before the exchange was over. At most once.
-        close: () the connection is gone, or nothing more is to be had from it. At most once.
-        timeout: (socket) nothing happened on the connection for as long as `set_timeout` said.
+        close: () the connection is gone, or nothing more is to be had from it. At most once. While
+            a handler computes, both are told by a helper thread.
+        timeout: (socket) nothing happened on the connection for as long as `set_timeout` said; on a
+            helper thread.
 
     Attributes:
-        socket: The connection. An `net.Socket`; reading from it is the message's business.
+        socket: The connection. A `net.Socket`; reading from it is the message's business.
         method: The request's method, ``""`` for a response.
         url: The request's target as it came, ``""`` for a response: ``"/status?name=ryan"``.
         status_code: The response's status code, 0 for a request.
@@ -107,7 +113,8 @@ class IncomingMessage(Readable):
 
     _headers: Headers | None = None
     _trailers: list[tuple[str, str]] | None = None
-    _released = False  # the exchange is over: the body flows no more
+    _released = False  # the response is out: the body flows only if somebody listens to it
+    _given_up = False  # the connection's thread does not wait for this body any more
 
     def __init__(self, head: RequestHead | ResponseHead, socket: Socket, body: Body) -> None:
         super().__init__()
@@ -203,23 +210,52 @@ class IncomingMessage(Readable):
                 self._failure = error
             self._notify()
         if not self.complete:
-            self._latch("error", error)
+            self._tell("error", error)
         self._tell_aborted()
 
     def _tell_aborted(self) -> None:
         """The peer has gone; what has arrived can still be read."""
         self.aborted = True
-        self._latch("aborted")
-        self._latch("close")
+        self._tell("aborted")
+        self._tell("close")
 
     def _over(self) -> bool:
-        return self._released or self.socket._destroyed or super()._over()
+        if self._given_up or self.socket._destroyed or super()._over():
+            return True
+        # As in Node: a body that nobody consumes when the response is out is thrown away.
+        return self._released and not (
+            self._flowing and (self._hears("data") or self._hears("end"))
+        )
 
     def _release(self) -> None:
-        """The response is out: the connection's thread need not wait for this body any more."""
+        """The response is out, or never will be; any thread."""
+        if self.socket._owner == get_ident():
+            self._released = True  # the only thread that could be waiting for it is this one
+            return
         with self._lock:
             self._released = True
             self._notify()
+
+    def _give_up(self) -> None:
+        """The body does not come in time: the connection's thread is to go on; any thread."""
+        with self._lock:
+            self._given_up = True
+            self._notify()
+
+    def _seize(self) -> None:
+        """The response is out and the rest of the body will be dropped: no more reading for others.
+
+        Returns when no other thread is in the source. Whoever reads later gets an error rather than
+        a body with a hole.
+        """
+        with self._lock:
+            if self._failure is None:
+                self._failure = StateError(
+                    "the response was finished first: the rest of the body was dropped",
+                    "ERR_STREAM_DESTROYED",
+                )
+            while self._reader:
+                self._wait()
 
     def _listener_added(self, event: str) -> None:
         if event in ("close", "aborted"):
@@ -229,7 +265,7 @@ class IncomingMessage(Readable):
 
     def _destroy(self, error: BaseException | None) -> None:
         if error is not None:
-            self._latch("error", error)
+            self._tell("error", error)
         self.socket.destroy(error)
         self._abort(
             error

@@ -14,11 +14,20 @@ from __future__ import annotations
 import time
 from email.utils import formatdate
 from enum import Enum
-from typing import TYPE_CHECKING, Self
+from threading import get_ident
+from typing import TYPE_CHECKING, Final, Self
 
 from nhttp._encoding import encode
 from nhttp.errors import InvalidArgument, StateError
-from nhttp.headers import HeaderInput, HeaderValue, check_name, check_value, pairs_of
+from nhttp.headers import (
+    HeaderInput,
+    HeaderValue,
+    check_name,
+    check_value,
+    checked,
+    pairs_of,
+    tokens_of,
+)
 from nhttp.streams import BytesLike, Callback, Writable
 from nhttp.streams._writable import end_arguments
 
@@ -31,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["OutgoingMessage"]
 
 _LAST_CHUNK = b"0\r\n\r\n"
+# Octets of a body that is copied behind its head rather than given to the kernel beside it.
+_JOIN_BELOW = 16 * 1024
 
 
 class Framing(Enum):
@@ -42,8 +53,27 @@ class Framing(Enum):
     CLOSE = "by the end of the connection"
 
 
+# Looking a member up in its Enum costs as much as a look-up in two dictionaries.
+_NONE: Final = Framing.NONE
+_LENGTH: Final = Framing.LENGTH
+_CHUNKED: Final = Framing.CHUNKED
+_CLOSE: Final = Framing.CLOSE
+
+
+class BodyRule(Enum):
+    """Whether a message may have a body, and may say how long it is."""
+
+    ALLOWED = "a body, and how its end is found"
+    DESCRIBED = "no body, but the length of the one that a GET would have been given"
+    ABSENT = "no body; what the fields say of one is left as it is"
+    UNSPOKEN = "no body, and not a word of one"
+
+
+_ALLOWED: Final = BodyRule.ALLOWED
+
+
 class _DateCache:
-    """The value of ``Date``, rendered once a second.
+    """The line of ``Date``, rendered once a second.
 
     Any thread may call it; two that come at the turn of the second both render the same.
     """
@@ -55,12 +85,12 @@ class _DateCache:
         second, text = self._cached
         current = int(time.time())
         if second != current:
-            text = formatdate(current, usegmt=True)
+            text = f"Date: {formatdate(current, usegmt=True)}\r\n"
             self._cached = (current, text)
         return text
 
 
-http_date = _DateCache()
+date_line = _DateCache()
 
 
 class OutgoingMessage(Writable):
@@ -85,7 +115,7 @@ class OutgoingMessage(Writable):
     _trailers: list[tuple[str, str]] | None = None
     _head_ready = False  # `write_head` was called, or the head was rendered: headers are fixed
     _head_sent = False
-    _framing = Framing.NONE
+    _framing = _NONE
     _declared: int | None = None  # Content-Length as it was sent
     _body_sent = 0
 
@@ -97,13 +127,13 @@ class OutgoingMessage(Writable):
         """Give the start line with its CRLF."""
         raise NotImplementedError
 
-    def _has_body(self) -> bool:
-        """Whether this message may carry a body at all."""
-        return True
+    def _body_rule(self) -> BodyRule:
+        """Whether this message may have a body."""
+        return _ALLOWED
 
-    def _connection_fields(self) -> list[tuple[str, str]]:
-        """Give the fields that tell the peer what becomes of the connection."""
-        return []
+    def _connection_lines(self) -> str:
+        """Give the field lines that tell the peer what becomes of the connection."""
+        return ""
 
     # Headers.
 
@@ -128,10 +158,10 @@ class OutgoingMessage(Writable):
             >>> response.set_header("Set-Cookie", ["type=ninja", "a=1"])  # doctest: +SKIP
         """
         self._check_head_open("set")
-        text = check_value(check_name(name), value)
+        key, entry = checked(name, value)
         if self._headers is None:
             self._headers = {}
-        self._headers[name.lower()] = (name, text)
+        self._headers[key] = entry
         return self
 
     def append_header(self, name: str, value: HeaderValue) -> Self:
@@ -200,23 +230,30 @@ class OutgoingMessage(Writable):
             body_size: Octets of the whole body, None when more may come.
         """
         headers = self._headers or {}
+        rule = self._body_rule()
+        if rule is BodyRule.UNSPOKEN or not self.use_chunked_encoding_by_default:
+            headers = _without_framing(headers, rule)
         self._head_ready = self._head_sent = True
-        self._frame(headers, body_size)
-        lines = [self._start_line()]
+        if rule is _ALLOWED:
+            self._frame(headers, body_size)
+        else:
+            self._framing = _NONE
+            if rule is BodyRule.DESCRIBED and body_size and not says_length(headers):
+                self._declared = body_size
+        head = self._start_line()
         for name, value in headers.values():
-            if isinstance(value, str):
-                lines.append(f"{name}: {value}\r\n")
+            if value.__class__ is list:
+                head += "".join([f"{name}: {each}\r\n" for each in value])
             else:
-                lines.extend(f"{name}: {each}\r\n" for each in value)
+                head += f"{name}: {value}\r\n"
         if self.send_date and "date" not in headers:
-            lines.append(f"Date: {http_date()}\r\n")
-        lines.extend(f"{name}: {value}\r\n" for name, value in self._connection_fields())
-        if self._framing is Framing.CHUNKED and "transfer-encoding" not in headers:
-            lines.append("Transfer-Encoding: chunked\r\n")
+            head += date_line()
+        head += self._connection_lines()
+        if self._framing is _CHUNKED and "transfer-encoding" not in headers:
+            head += "Transfer-Encoding: chunked\r\n"
         elif self._declared is not None and "content-length" not in headers:
-            lines.append(f"Content-Length: {self._declared}\r\n")
-        lines.append("\r\n")
-        return "".join(lines).encode("latin-1")
+            head += f"Content-Length: {self._declared}\r\n"
+        return (head + "\r\n").encode("latin-1")
 
     def _frame(
         self, headers: dict[str, tuple[str, str | list[str]]], body_size: int | None
@@ -224,61 +261,45 @@ class OutgoingMessage(Writable):
         """Decide how the receiver finds the end of the body."""
         length = headers.get("content-length")
         coding = headers.get("transfer-encoding")
-        if not self._has_body():
-            self._framing = Framing.NONE
-            # Said of the body that a GET would have been given; never of one that cannot be.
-            if length is None and coding is None and body_size and self._tells_length():
-                self._declared = body_size
-            return
         if coding is not None:
-            chunked = str(coding[1]).lower().endswith("chunked")
-            self._framing = Framing.CHUNKED if chunked else Framing.CLOSE
+            # RFC 9112, 6.3, rung 4: the last coding counts.
+            chunked = tokens_of(coding[1])[-1:] == ["chunked"]
+            self._framing = _CHUNKED if chunked else _CLOSE
         elif length is not None:
-            self._framing = Framing.LENGTH
+            self._framing = _LENGTH
             self._declared = _length_of(length[1])
         elif not self.use_chunked_encoding_by_default:
-            self._framing = Framing.CLOSE
+            self._framing = _CLOSE
             if body_size is not None:
-                self._framing = Framing.LENGTH
+                self._framing = _LENGTH
                 self._declared = body_size
         elif body_size is not None and "trailer" not in headers and not self._trailers:
-            self._framing = Framing.LENGTH
+            self._framing = _LENGTH
             self._declared = body_size
         else:
-            self._framing = Framing.CHUNKED
-        if self._framing is Framing.CLOSE:
+            self._framing = _CHUNKED
+        if self._framing is _CLOSE:
             self.should_keep_alive = False
 
-    def _tells_length(self) -> bool:
-        """Whether a message without a body may say how long the body would be."""
-        return False
-
-    def _check_framing(self) -> None:
-        """Refuse headers that two receivers could read in two ways."""
-        if self.has_header("content-length") and self.has_header("transfer-encoding"):
-            raise InvalidArgument(
-                "Content-Length and Transfer-Encoding cannot both be set: "
-                "receivers would not agree where the body ends",
-                "ERR_INVALID_ARG_VALUE",
-            )
-        length = self.get_header("content-length")
-        if length is not None:
-            _length_of(length)
+    def _check_head(self) -> None:
+        """Refuse a head that cannot be sent, before anything has changed."""
+        if self._headers:
+            check_framing(self._headers)
 
     def _frame_chunk(self, data: BytesLike) -> list[BytesLike]:
         """Give what goes on the wire for a piece of the body."""
         size = len(data)
-        if not size or self._framing is Framing.NONE:
+        if not size or self._framing is _NONE:
             return []
         self._body_sent += size
-        if self._framing is Framing.CHUNKED:
+        if self._framing is _CHUNKED:
             return [b"%x\r\n" % size, data, b"\r\n"]
         return [data]
 
     def _frame_end(self) -> list[BytesLike]:
         """Give what goes on the wire behind the body."""
-        if self._framing is not Framing.CHUNKED:
-            if self._framing is Framing.LENGTH and self._body_sent != self._declared:
+        if self._framing is not _CHUNKED:
+            if self._framing is _LENGTH and self._body_sent != self._declared:
                 # The manual: nobody checks. But the receiver now takes what follows for the rest of
                 # this body, or this body for what follows.
                 self.should_keep_alive = False
@@ -304,7 +325,7 @@ class OutgoingMessage(Writable):
         """Send pieces of the body, behind the head if that is not out. `_write_lock` is held."""
         out: list[BytesLike] = []
         if not self._head_sent:
-            self._check_framing()
+            self._check_head()
             out.append(self._render_head(None))
         for chunk in chunks:
             out.extend(self._frame_chunk(chunk))
@@ -330,37 +351,56 @@ class OutgoingMessage(Writable):
             StateError: A chunk is given after an earlier `end` (``ERR_STREAM_WRITE_AFTER_END``).
             OSError: The peer is gone.
         """
-        chunk, encoding, callback = end_arguments(chunk, encoding, callback)
+        if encoding is not None or callback is not None or callable(chunk):
+            chunk, encoding, callback = end_arguments(chunk, encoding, callback)
+            if callback is not None:
+                self.once("finish", callback)
         data = b"" if chunk is None else encode(chunk, encoding or self._default_encoding)
-        if callback is not None:
-            self.once("finish", callback)
         with self._lock:
             if chunk is None and (self._write_ended or self._destroyed):
                 return self
             self._check_writable()
             if not self._head_sent:
-                self._check_framing()
+                self._check_head()
             self._write_ended = True
             self._corked = 0
-        with self._writing(), self._write_lock:
-            callbacks = self._send_end(data)
-        for each in callbacks:
-            each()
-        self._finish()
+        if self._connected()._owner == get_ident():  # which holds the socket all the time
+            with self._write_lock:
+                callbacks = self._send_end(data)
+        else:
+            with self._writing(), self._write_lock:
+                callbacks = self._send_end(data)
+        try:
+            for each in callbacks:
+                each()
+        finally:  # the message is out, whatever they raise
+            self._finish()
         return self
 
     def _send_end(self, data: BytesLike) -> list[Callback]:
-        chunks, callbacks = self._take_pending()
+        chunks: list[BytesLike] = []
+        callbacks: list[Callback] = []
+        size = len(data)
+        if self._pending is not None:
+            chunks, callbacks = self._take_pending()
+            size += sum(map(len, chunks))
         if len(data):
             chunks.append(data)
         out: list[BytesLike] = []
         if not self._head_sent:
-            out.append(self._render_head(sum(map(len, chunks))))
-        for chunk in chunks:
-            out.extend(self._frame_chunk(chunk))
-        out.extend(self._frame_end())
+            out.append(self._render_head(size))
+        if self._framing is _LENGTH:
+            out += chunks
+            self._body_sent += size
+        else:
+            for chunk in chunks:
+                out += self._frame_chunk(chunk)
+        out += self._frame_end()
+        if size < _JOIN_BELOW and len(out) == 2:
+            out = [b"".join(out)]
         if out:
             self._connected()._writev(out)
+        self._sealed = True
         return callbacks
 
     def flush_headers(self) -> None:
@@ -402,6 +442,40 @@ def _without_arguments(callback: Callback) -> Callable[..., object]:
         return callback()
 
     return listener
+
+
+def says_length(headers: dict[str, tuple[str, str | list[str]]]) -> bool:
+    """Whether the headers say how the end of the body is found."""
+    return "content-length" in headers or "transfer-encoding" in headers
+
+
+def _without_framing(
+    headers: dict[str, tuple[str, str | list[str]]], rule: BodyRule
+) -> dict[str, tuple[str, str | list[str]]]:
+    """Leave out what a message must not say about its body."""
+    # RFC 9112, 6.1: never to a peer that does not speak HTTP/1.1.
+    forbidden = {"transfer-encoding"}
+    if rule is BodyRule.UNSPOKEN:
+        forbidden.add("content-length")
+    return {key: entry for key, entry in headers.items() if key not in forbidden}
+
+
+def check_framing(headers: dict[str, tuple[str, str | list[str]]]) -> None:
+    """Refuse headers that two receivers could read in two ways.
+
+    Raises:
+        InvalidArgument: Both lengths are set, or Content-Length is no number.
+    """
+    length = headers.get("content-length")
+    if length is None:
+        return
+    if "transfer-encoding" in headers:
+        raise InvalidArgument(
+            "Content-Length and Transfer-Encoding cannot both be set: "
+            "receivers would not agree where the body ends",
+            "ERR_INVALID_ARG_VALUE",
+        )
+    _length_of(length[1])
 
 
 def _length_of(value: str | list[str]) -> int:

@@ -7,18 +7,28 @@ that it answers.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import stat
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, overload
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, Self, overload
 
 from nhttp.errors import InvalidArgument, StateError
-from nhttp.headers import HeaderInput, check_name, check_text, check_value, pairs_of
-from nhttp.outgoing import Framing, OutgoingMessage
+from nhttp.headers import (
+    HeaderInput,
+    check_name,
+    check_text,
+    check_value,
+    checked,
+    pairs_of,
+    tokens_of,
+)
+from nhttp.options import check_count
+from nhttp.outgoing import BodyRule, Framing, OutgoingMessage, check_framing
 from nhttp.status import STATUS_CODES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from nhttp.incoming import IncomingMessage
     from nhttp.net import Socket
@@ -33,17 +43,17 @@ _PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
 _FILE_BLOCK = 1024 * 1024
 
 
+_ALLOWED: Final = BodyRule.ALLOWED
+
+
 class Exchange(Protocol):
     """What a response knows of the connection that it is sent on."""
-
-    def response_done(self) -> None:
-        """The whole response is with the kernel, or never will be; any thread."""
 
     def watch(self) -> None:
         """Somebody wants to be told when the client disappears; any thread."""
 
-    def keep_alive_seconds(self) -> float | None:
-        """How long the connection will be kept for another request; None: it will not."""
+    def keep_alive_hint(self) -> str | None:
+        """The line that says how long the connection is kept; None: it is not kept at all."""
 
 
 class ServerResponse(OutgoingMessage):
@@ -56,8 +66,10 @@ class ServerResponse(OutgoingMessage):
 
     Events:
         finish: () everything was handed to the operating system. At most once, and the last.
-        close: () the connection broke before that. At most once.
-        timeout: (socket) nothing happened on the connection for as long as `set_timeout` said.
+        close: () the connection broke before that; told by a helper thread while the handler
+            computes. At most once.
+        timeout: (socket) nothing happened on the connection for as long as `set_timeout` said; on a
+            helper thread.
         pipe, unpipe: (source) see `streams.Readable.pipe`.
 
     Attributes:
@@ -75,6 +87,7 @@ class ServerResponse(OutgoingMessage):
     """
 
     _latched: ClassVar[frozenset[str]] = frozenset({"finish", "error", "close"})
+    _log: ClassVar[logging.Logger] = logging.getLogger("nhttp.server")
 
     if TYPE_CHECKING:
 
@@ -149,64 +162,68 @@ class ServerResponse(OutgoingMessage):
         self._check_head_open("write")
         if status_message is not None and not isinstance(status_message, str):
             status_message, headers = None, status_message
-        self.status_code = _check_status(status_code)
-        if status_message is not None:
-            self.status_message = check_text(status_message, "the status message")
+        code = _check_status(status_code)
+        message = status_message and check_text(status_message, "the status message")
+        merged = self._headers or {}
         if headers is not None:
-            merged: dict[str, tuple[str, str | list[str]]] = {}
-            for name, value in pairs_of(headers):
-                text = check_value(check_name(name), value)
-                key = name.lower()
-                if key in merged:
-                    before = merged[key][1]
-                    text = [
-                        *([before] if isinstance(before, str) else before),
-                        *([text] if isinstance(text, str) else text),
-                    ]
-                merged[key] = (name, text)
-            self._headers = {**(self._headers or {}), **merged}
-        self._check_framing()
+            gathered = _gather(headers)
+            merged = {**merged, **gathered} if merged else gathered
+        check_framing(merged)
+        # Nothing is changed by a call that was refused.
+        self.status_code = code
+        if message is not None:
+            self.status_message = message
+        self._headers = merged
         self._head_ready = True
         return self
 
     def _start_line(self) -> str:
-        code = _check_status(self.status_code)
+        return f"HTTP/1.1 {self.status_code:d} {self.status_message}\r\n"
+
+    def _check_head(self) -> None:
+        code = self.status_code
+        if code.__class__ is not int or not 200 <= code <= 599:
+            code = _check_status(code)
         message = self.status_message
         if message is None:
-            message = STATUS_CODES.get(code, "unknown")
+            # The manual: afterwards this says what was sent.
+            self.status_message = STATUS_CODES.get(code, "unknown")
         else:
             check_text(message, "the status message")
-        self.status_message = message
-        return f"HTTP/1.1 {code} {message}\r\n"
+        if self._headers and not self._head_ready:  # `write_head` has looked already
+            check_framing(self._headers)
 
-    def _has_body(self) -> bool:
-        # RFC 9112, 6.3: these end with their head whatever its fields say.
+    def _body_rule(self) -> BodyRule:
+        # RFC 9112, 6.3: some end with their head whatever its fields say.
         code = self.status_code
-        return self.request.method != "HEAD" and code not in (204, 304) and code >= 200
+        if code == 204 or code < 200:
+            # RFC 9110, 8.6, and RFC 9112, 6.1: no length in these, not even as a remark.
+            return BodyRule.UNSPOKEN
+        if code == 304:
+            return BodyRule.ABSENT
+        return BodyRule.DESCRIBED if self.request.method == "HEAD" else _ALLOWED
 
-    def _tells_length(self) -> bool:
-        return self.request.method == "HEAD" and self.status_code not in (204, 304)
-
-    def _connection_fields(self) -> list[tuple[str, str]]:
+    def _connection_lines(self) -> str:
         request = self.request
         if request._head.lookup.get("expect") and not self._continued and not request.complete:
             # Nobody knows whether the body will come that was not asked for (RFC 9110, 10.1.1).
             self.should_keep_alive = False
-        seconds = self._exchange.keep_alive_seconds()
-        if seconds is None:
+        if self.status_code < 200:
+            # The client waits on for a final response, and must not take the next one for it.
+            self.should_keep_alive = False
+        hint = self._exchange.keep_alive_hint()
+        if hint is None:
             self.should_keep_alive = False
         said = self.get_header("connection")
         if said is not None:
-            tokens = str(said).lower()
-            if "close" in tokens:
+            if "close" in tokens_of(said):
                 self.should_keep_alive = False
-            return []
+            return ""
         if not self.should_keep_alive:
-            return [("Connection", "close")]
-        fields = [("Connection", "keep-alive")]
-        if seconds and not self.has_header("keep-alive"):
-            fields.append(("Keep-Alive", f"timeout={int(seconds)}"))
-        return fields
+            return "Connection: close\r\n"
+        if hint and not self.has_header("keep-alive"):
+            return f"Connection: keep-alive\r\n{hint}"
+        return "Connection: keep-alive\r\n"
 
     # Interim responses.
 
@@ -262,10 +279,14 @@ class ServerResponse(OutgoingMessage):
             How many octets were written.
 
         Raises:
+            InvalidArgument: `offset` or `count` is negative.
             OSError: The file cannot be read, or the peer is gone.
             StateError: The file ended before `count` octets (``ERR_STREAM_PREMATURE_CLOSE``): the
                 length that was promised cannot be kept, so the connection is destroyed.
         """
+        check_count("offset", offset)
+        if count is not None:
+            check_count("count", count)
         if isinstance(file, (str, os.PathLike)):
             with Path(file).open("rb") as opened:
                 return self.write_file(opened, offset, count)
@@ -278,6 +299,7 @@ class ServerResponse(OutgoingMessage):
         size = available if count is None else min(count, available)
         if count is not None and size < count:
             raise self._cut_short(count, size)
+        self.flush()  # what was written while corked comes first
         with self._writing(), self._write_lock:
             if not self._head_sent:
                 self._writev([])
@@ -334,17 +356,20 @@ class ServerResponse(OutgoingMessage):
     # The end.
 
     def _finish(self) -> None:
-        super()._finish()
-        self._exchange.response_done()
+        try:
+            super()._finish()
+        finally:  # a 'finish' listener may raise
+            self.request._release()
 
     def _listener_added(self, event: str) -> None:
         if event == "close":
             self._exchange.watch()
 
     def _destroy(self, error: BaseException | None) -> None:
-        if self.socket is not None:
+        # Once it is out, the connection is the next request's.
+        if self.socket is not None and not self._write_finished:
             self.socket.destroy(error)
-        self._exchange.response_done()
+        self.request._release()
 
     def _broken(self, error: BaseException | None) -> None:
         """The connection is gone; whoever waits for room or the end is told. Once."""
@@ -355,7 +380,7 @@ class ServerResponse(OutgoingMessage):
             if self._failure is None:
                 self._failure = error
             self._notify()
-        self._latch("close")
+        self._tell("close")
 
     def _done(self) -> bool:
         """Whether nothing more will come: sent, or given up."""
@@ -377,6 +402,22 @@ class ServerResponse(OutgoingMessage):
         self.status_message = None
 
 
+def _gather(headers: HeaderInput) -> dict[str, tuple[str, str | list[str]]]:
+    """Give checked headers by lower-case name; a name that comes twice has both values."""
+    gathered: dict[str, tuple[str, str | list[str]]] = {}
+    for name, value in pairs_of(headers):
+        key, entry = checked(name, value)
+        if key in gathered:
+            before, text = gathered[key][1], entry[1]
+            both = [
+                *([before] if isinstance(before, str) else before),
+                *([text] if isinstance(text, str) else text),
+            ]
+            entry = (name, both)
+        gathered[key] = entry
+    return gathered
+
+
 def _check_status(code: object) -> int:
     if not isinstance(code, int) or not 100 <= code <= 999:
         raise InvalidArgument(
@@ -396,7 +437,7 @@ def _descriptor_of(file: IO[bytes]) -> int | None:
 
 
 @contextlib.contextmanager
-def _position_kept(file: IO[bytes]) -> Iterator[None]:
+def _position_kept(file: IO[bytes]) -> Generator[None, None, None]:
     before = file.tell()
     try:
         yield

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-from nhttp import net
+from nhttp import _threads, net
 from nhttp._connection import Connection
+from nhttp._silence import tell_silence
 from nhttp.incoming import IncomingMessage
+from nhttp.options import ServerKeywords, ServerOptions, check_seconds
 from nhttp.response import ServerResponse
 
 if TYPE_CHECKING:
@@ -33,9 +35,10 @@ class Server(net.Server):
 
     Args:
         request_listener: A listener for ``'request'``.
-        max_header_size: Octets that the head of a request may have. Default:
-            `nhttp.max_header_size`.
-        max_headers_count, timeout, headers_timeout, request_timeout, keep_alive_timeout: See below.
+        **options: The first six attributes below, to begin with.
+
+    Raises:
+        InvalidArgument: A negative duration or number, or one of the wrong kind.
 
     Events, beside those of `net.Server`; each on its connection's own thread:
         request: (request, response) for every request.
@@ -46,22 +49,26 @@ class Server(net.Server):
         connect: (request, socket, head) for CONNECT. Without a listener the connection is closed.
         upgrade: (request, socket, head) when the client asks for another protocol. Without a
             listener the connection is closed.
-        clientError: (exception, socket) what came is not HTTP, or did not come in time. The
-            listener closes the socket. Without one, a bare 400, 408 or 431 is sent.
-        timeout: (socket) a connection was silent for `timeout` seconds. With a listener, closing it
-            is the listener's business. On a helper thread.
+        clientError: (exception, socket) what came is not HTTP, or did not come in time: the
+            listener closes the socket; without one, a bare 400, 408 or 431 is sent. Or the
+            connection failed: then the socket is destroyed already.
+        timeout: (socket) a connection was silent for `timeout` seconds, on a helper thread; or a
+            request did not arrive within its bound. With a listener, closing the socket is the
+            listener's business.
 
     Attributes:
-        timeout: Seconds of silence until a connection is destroyed. 0: never. Default: 120.0. As
-            all of these, a change is for connections and requests that begin after it.
+        timeout: Seconds of silence until a connection is destroyed. 0: never. Default: 120.0. A
+            change is for connections that begin after it.
         headers_timeout: Seconds for a head to arrive, from its first octet. 0: any. Default: 40.0.
+            A change of this and what follows is for requests that begin after it.
         request_timeout: Seconds for a whole request, with its body, to arrive. 0: any. Default:
             300.0.
         keep_alive_timeout: Seconds that a connection is kept for the next request. 0: `timeout`
-            alone counts. Default: 5.0.
+            alone counts. Default: 5.0. A change is for connections that begin after it.
         max_headers_count: Field lines that a head may have; one more is answered with 431. 0: any
             number. Default: 1000.
-        max_header_size: Octets that a head may have; one more is answered with 431. Default: 8192.
+        max_header_size: Octets that a head may have; one more is answered with 431. Default:
+            `nhttp.max_header_size`.
 
     Example:
         >>> def handler(request, response):
@@ -130,22 +137,17 @@ class Server(net.Server):
     def __init__(
         self,
         request_listener: RequestListener | None = None,
-        *,
-        max_header_size: int = 8192,
-        max_headers_count: int = 1000,
-        timeout: float = 120.0,
-        headers_timeout: float = 40.0,
-        request_timeout: float = 300.0,
-        keep_alive_timeout: float = 5.0,
+        **options: Unpack[ServerKeywords],
     ) -> None:
-        # The manual: sockets are half-open, so a client that has said all still gets its answer.
+        checked = ServerOptions(**options)
+        # Half-open: a client that has ended its side after its request still gets its answer.
         super().__init__(allow_half_open=True)
-        self.max_header_size = max_header_size
-        self.max_headers_count = max_headers_count
-        self.timeout = timeout
-        self.headers_timeout = headers_timeout
-        self.request_timeout = request_timeout
-        self.keep_alive_timeout = keep_alive_timeout
+        self.max_header_size = checked.max_header_size
+        self.max_headers_count = checked.max_headers_count
+        self.timeout = checked.timeout
+        self.headers_timeout = checked.headers_timeout
+        self.request_timeout = checked.request_timeout
+        self.keep_alive_timeout = checked.keep_alive_timeout
         self._connections: set[Connection] = set()  # guarded by `_lock`
         if request_listener is not None:
             self.on("request", request_listener)
@@ -158,8 +160,11 @@ class Server(net.Server):
         Args:
             seconds: Of silence; 0 turns it off.
             callback: Given the silent socket, and from then on responsible for it.
+
+        Raises:
+            InvalidArgument: Not a number of seconds.
         """
-        self.timeout = seconds
+        self.timeout = check_seconds("timeout", seconds)
         if callback is not None:
             self.on("timeout", callback)
         return self
@@ -198,12 +203,17 @@ class Server(net.Server):
             response.status_code = 500
             response.end()
 
-    def _serve(self, socket: Socket) -> None:
-        connection = Connection(self, socket)
+    def _serve(self, connection: Socket) -> None:
+        served = Connection(self, connection)
         with self._lock:
-            self._connections.add(connection)
+            self._connections.add(served)
         try:
-            connection.serve()
+            served.serve()
         finally:
             with self._lock:
-                self._connections.discard(connection)
+                self._connections.discard(served)
+
+    def _tunnel_expired(self, socket: Socket) -> bool:
+        """A tunnel was silent for too long; on the timer thread."""
+        _threads.run(tell_silence, socket, self, name="nhttp-timeout")
+        return True

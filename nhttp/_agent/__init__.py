@@ -1,5 +1,4 @@
 """The Agent: who gets which connection, and for how long connections are kept.
 
-`pool` decides and does nothing; `agent` does, and waits; `options` says what a request is made
-from.
+`pool` decides and does nothing.
 """

@@ -1,0 +1,54 @@
+"""How a server's connection is closed, so that what was said last arrives.
+
+Closing a socket on octets that nobody has read makes the kernel send a reset, which may overtake
+the answer. So this side ends first, and what the client is still sending is dropped for a while
+(RFC 9112, 9.6). All of this runs on the connection's thread, which holds the socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from nhttp._timers import now
+from nhttp.errors import StateError
+from nhttp.status import STATUS_CODES
+
+if TYPE_CHECKING:
+    from nhttp.net import Socket
+
+__all__ = ["answer_bare", "await_listener", "linger"]
+
+LINGER_BYTES = 16 * 1024 * 1024
+LINGER_SECONDS = 2.0
+
+
+def answer_bare(socket: Socket, status: int) -> None:
+    """Send a response of nothing but its head, the last one, and end this side."""
+    line = f"HTTP/1.1 {status} {STATUS_CODES[status]}\r\nConnection: close\r\n\r\n"
+    with contextlib.suppress(OSError, StateError):
+        socket.end(line, "latin1")
+
+
+def linger(socket: Socket) -> None:
+    """Say that nothing more comes, and drop for a while what the client is still sending."""
+    socket._set_limit(now() + LINGER_SECONDS)
+    with contextlib.suppress(OSError, StateError):
+        socket.end()
+        budget = LINGER_BYTES
+        while budget > 0 and (data := socket._receive(65536)):
+            budget -= len(data)
+
+
+def await_listener(socket: Socket) -> None:
+    """A listener has the socket and will end or destroy it: drop what comes until then.
+
+    One that never does so is helped by the socket's timeout.
+    """
+    with contextlib.suppress(OSError, StateError):
+        while not socket._done_writing() and socket._receive(65536):
+            pass
+    with socket._lock:
+        while not socket._done_writing():
+            socket._wait()
+    linger(socket)

@@ -1,0 +1,117 @@
+"""Noticing that a client has gone while its request is being served and nobody reads.
+
+A thread that reads learns of the end by reading. While a handler computes nobody reads, so the
+process's watcher looks after the socket where somebody listens for ``'aborted'`` or ``'close'``.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import termios
+import threading
+from typing import TYPE_CHECKING
+
+from nhttp import _threads, _watcher
+
+if TYPE_CHECKING:
+    import socket as socket_module
+
+    from nhttp._parser import RequestParser
+    from nhttp.incoming import IncomingMessage
+    from nhttp.net import Socket
+    from nhttp.response import ServerResponse
+
+__all__ = ["ClientWatch", "unread"]
+
+
+class ClientWatch:
+    """Tells the messages of the exchange that is going on when the client ends or resets.
+
+    `begin`, `arrived` and `end` are called by the connection's thread (`arrived` by whoever reads
+    the body), `watch` by any thread, `_peer_gone` by the watcher's, `_tell` by a helper thread.
+    `_lock` guards all fields below it. The watcher's lock is taken inside it, never the other way
+    round, and no listener is called with either.
+    """
+
+    def __init__(self, socket: Socket, parser: RequestParser) -> None:
+        self.socket = socket
+        self.parser = parser
+        self._lock = threading.Lock()
+        self._exchange: tuple[IncomingMessage, ServerResponse] | None = None
+        self._watching: _watcher.Watch | None = None
+        self._whole = False  # the request has been read to its end
+        self._owed = False  # the client has ended, but the rest of its request is still to be read
+
+    def begin(self, request: IncomingMessage, response: ServerResponse) -> None:
+        """An exchange begins: from now on it may be watched."""
+        # Without the lock: nothing is watched, and no other thread knows of this exchange yet.
+        self._whole = request.complete
+        self._exchange = (request, response)
+
+    def rest(self) -> None:
+        """The exchange is over, and another may follow."""
+        # Without the lock where nothing is watched. Whoever begins to watch just now watches the
+        # next exchange, which is as well; `end` comes last and takes the lock.
+        if self._watching is None and not self._owed:
+            self._exchange = None
+        else:
+            self.end()
+
+    def end(self) -> None:
+        """The exchange is over: nobody watches it any more, and nobody will."""
+        with self._lock:
+            self._exchange = None
+            self._owed = False
+            watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.cancel()
+
+    def watch(self) -> None:
+        """Somebody listens for the client's disappearance."""
+        with self._lock:
+            handle = self.socket._handle
+            if self._watching is None and handle is not None and self._exchange is not None:
+                self._watching = _watcher.watch(handle, self._peer_gone)
+
+    def arrived(self) -> None:
+        """The request has arrived in whole: what was found out behind it may be told."""
+        with self._lock:
+            self._whole = True
+            exchange = self._exchange if self._owed else None
+            self._owed = False
+        if exchange is not None:
+            _threads.run(self._tell, *exchange, name="nhttp-gone")
+
+    def _peer_gone(self) -> None:
+        with self._lock:
+            exchange = self._exchange
+            if exchange is None:
+                return
+            # What stands in front of the end may be the rest of the request.
+            self._owed = not self._whole and not self._is_cut_short()
+            if self._owed:
+                return
+        _threads.run(self._tell, *exchange, name="nhttp-gone")
+
+    def _is_cut_short(self) -> bool:
+        """Whether less has arrived than the body needs; False when that cannot be told."""
+        remaining, handle = self.parser.body_remaining, self.socket._handle
+        if remaining is None or handle is None:
+            return False
+        return self.parser.buffered + unread(handle) < remaining
+
+    @staticmethod
+    def _tell(request: IncomingMessage, response: ServerResponse) -> None:
+        # A client may go as soon as it has the whole answer, sooner than `end` returns: that is no
+        # abort. If `end` fails, the connection's thread tells so.
+        if not response._write_ended:
+            request._tell_aborted()
+            response._tell("close")
+
+
+def unread(handle: socket_module.socket) -> int:
+    """How many octets the kernel holds for us."""
+    count = array.array("i", [0])
+    fcntl.ioctl(handle.fileno(), termios.FIONREAD, count)
+    return count[0]

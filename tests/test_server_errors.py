@@ -1,0 +1,417 @@
+"""What goes wrong on a server: listeners that raise, clients that vanish or talk nonsense."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from wire import GET, LAST, Signal, Wire, chunked, connected, ok, post, serving
+
+import nhttp
+from nhttp.errors import ParseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nhttp import IncomingMessage, ServerResponse
+
+UPGRADE = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
+UPLOAD = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
+
+
+class HandlerError(Exception):
+    """A mistake in a handler."""
+
+
+def oops(*_arguments: object) -> None:
+    raise HandlerError
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[type[BaseException]]:
+    """What was logged on the server's logger, by kind of exception."""
+    return [
+        record.exc_info[0]
+        for record in caplog.records
+        if record.name == "nhttp.server" and record.exc_info and record.exc_info[0]
+    ]
+
+
+class TestAListenerThatRaises:
+    def test_before_the_head_is_answered_with_500(self, caplog: pytest.LogCaptureFixture) -> None:
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            if request.url == "/bad":
+                response.set_header("X-Half", "done")
+                response.write_head(201, "Nearly")
+                response.cork()
+                response.write("never sent")
+                oops()
+            response.end("fine")
+
+        with connected(listener) as wire:
+            answer = wire.ask("GET /bad HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert (answer.status, answer.reason) == (500, "Internal Server Error")
+            assert answer["x-half"] is None
+            assert wire.ask().body == b"fine", "the connection goes on"
+        assert logged(caplog) == [HandlerError]
+
+    def test_after_the_head_closes_the_connection(self, caplog: pytest.LogCaptureFixture) -> None:
+        def listener(_: IncomingMessage, response: ServerResponse) -> None:
+            response.write("half")
+            oops()
+
+        with serving(listener) as server:
+            with Wire(server) as wire:
+                assert wire.send(GET).head().status == 200
+                assert b"0\r\n\r\n" not in wire.rest()
+            with Wire(server) as wire:
+                assert wire.send(GET).head().status == 200
+        assert logged(caplog) == [HandlerError, HandlerError]
+
+    def test_after_the_end_changes_nothing(self, caplog: pytest.LogCaptureFixture) -> None:
+        def listener(_: IncomingMessage, response: ServerResponse) -> None:
+            response.end("done")
+            oops()
+
+        with connected(listener) as wire:
+            assert wire.ask().body == wire.ask().body == b"done"
+        assert logged(caplog) == [HandlerError, HandlerError]
+
+    @pytest.mark.parametrize("event", ["data", "end", "readable"])
+    def test_of_a_body(self, event: Any, caplog: pytest.LogCaptureFixture) -> None:
+        def listener(request: IncomingMessage, _: ServerResponse) -> None:
+            request.on(event, oops).resume()
+            if event == "readable":
+                request.pause()._flowing = None
+
+        with connected(listener) as wire:
+            assert wire.ask(post("body")).status == 500
+            assert wire.ask(post("body")).status == 500
+        assert logged(caplog) == [HandlerError, HandlerError]
+
+    @pytest.mark.parametrize("event", ["connect", "upgrade"])
+    def test_of_a_tunnel(self, event: Any, caplog: pytest.LogCaptureFixture) -> None:
+        text = UPGRADE if event == "upgrade" else "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"
+        with serving(ok) as server:
+            server.on(event, oops)
+            with Wire(server) as wire:
+                assert wire.ask(text, body=False).status == 500
+                assert wire.is_closed()
+        assert logged(caplog) == [HandlerError]
+
+    def test_of_a_tunnel_that_has_begun(self, caplog: pytest.LogCaptureFixture) -> None:
+        def upgrade(_: IncomingMessage, socket: nhttp.net.Socket, __: bytes) -> None:
+            socket.write("begun")
+            socket.on("data", oops)
+
+        def early(_: IncomingMessage, socket: nhttp.net.Socket, __: bytes) -> None:
+            socket.write("begun")
+            oops()
+
+        for listener in (upgrade, early):
+            with serving(ok) as server:
+                server.on("upgrade", listener)
+                with Wire(server) as wire:
+                    assert wire.send(UPGRADE).exactly(5) == b"begun"
+                    assert wire.send("x").is_closed()
+        assert logged(caplog) == [HandlerError, HandlerError]
+
+    @pytest.mark.parametrize("event", ["connection", "clientError"])
+    def test_of_a_connection(self, event: Any, caplog: pytest.LogCaptureFixture) -> None:
+        with serving(ok) as server:
+            server.once(event, oops)
+            with Wire(server) as wire:
+                assert wire.send("nonsense\r\n\r\n").is_closed()
+            with Wire(server) as wire:
+                assert wire.ask().status == 200
+        assert logged(caplog) == [HandlerError]
+
+    def test_of_a_timeout(self, caplog: pytest.LogCaptureFixture) -> None:
+        with serving(ok, timeout=0.05) as server:
+            server.on("timeout", oops)
+            with Wire(server) as wire:
+                assert wire.is_closed()
+        assert logged(caplog) == [HandlerError]
+
+    def test_of_the_end_of_a_request(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Logged, and the others are told all the same."""
+        asked, told = Signal(), Signal()
+
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            request.on("aborted", oops)
+            response.on("close", told)
+            asked.set()
+            told.happens()
+            response.destroy()
+
+        with serving(listener) as server:
+            with Wire(server) as wire:
+                wire.send(GET)
+                assert asked.happens()
+            assert told.happens()
+        assert HandlerError in [record.exc_info[0] for record in caplog.records if record.exc_info]
+
+    def test_of_a_client_error_at_the_end(self, caplog: pytest.LogCaptureFixture) -> None:
+        with serving(lambda request, response: response.destroy(HandlerError())) as server:
+            server.on("clientError", oops)
+            with Wire(server) as wire:
+                assert wire.send(GET).is_closed()
+        assert logged(caplog) == [HandlerError]
+
+    @pytest.mark.parametrize("where", ["finish", "callback"])
+    def test_of_finish_on_another_thread_keeps_nobody_waiting(self, where: str) -> None:
+        raised = Signal()
+
+        def listener(_: IncomingMessage, response: ServerResponse) -> None:
+            def work() -> None:
+                try:
+                    if where == "finish":
+                        response.on("finish", oops).end("done")
+                    else:
+                        response.cork()
+                        response.write("done", oops)
+                        response.end()
+                except HandlerError:
+                    raised.set()
+
+            threading.Thread(target=work).start()
+
+        with connected(listener) as wire:
+            assert wire.ask().body == b"done"
+            assert wire.ask().body == b"done"
+        assert raised.happens()
+
+
+class TestHandleError:
+    def test_may_be_overridden(self, caplog: pytest.LogCaptureFixture) -> None:
+        seen: list[Exception] = []
+
+        class Kind(nhttp.Server):
+            def handle_error(
+                self, error: Exception, request: IncomingMessage, response: ServerResponse
+            ) -> None:
+                seen.append(error)
+                response.write_head(503).end("sorry")
+
+        with Kind(oops).listen(0, "127.0.0.1") as server, Wire(server) as wire:
+            assert wire.ask().body == b"sorry"
+        assert [type(error) for error in seen] == [HandlerError]
+        assert not caplog.records
+
+    def test_what_it_leaves_open_is_closed(self) -> None:
+        class Kind(nhttp.Server):
+            def handle_error(self, *arguments: object) -> None:
+                pass
+
+        with Kind(oops).listen(0, "127.0.0.1") as server, Wire(server) as wire:
+            assert wire.send(GET).is_closed()
+
+    def test_what_it_raises_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
+        class Kind(nhttp.Server):
+            def handle_error(self, *arguments: object) -> None:
+                raise KeyError
+
+        with Kind(oops).listen(0, "127.0.0.1") as server, Wire(server) as wire:
+            assert wire.send(GET).is_closed()
+        assert logged(caplog) == [KeyError]
+
+    def test_losing_the_client_meanwhile_is_nobodys_mistake(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Kind(nhttp.Server):
+            def handle_error(
+                self, error: Exception, request: IncomingMessage, response: ServerResponse
+            ) -> None:
+                request.socket.destroy()
+                response.end()
+
+        with Kind(oops).listen(0, "127.0.0.1") as server, Wire(server) as wire:
+            assert wire.send(GET).is_closed()
+        assert not caplog.records
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_system_exit_in_a_handler_ends_its_connection_alone() -> None:
+    def listener(request: IncomingMessage, response: ServerResponse) -> None:
+        if request.url == "/exit":
+            raise SystemExit
+        response.end("fine")
+
+    with serving(listener) as server:
+        with Wire(server) as wire:
+            assert wire.send("GET /exit HTTP/1.1\r\nHost: a\r\n\r\n").is_closed()
+        with Wire(server) as wire:
+            assert wire.ask().body == b"fine"
+
+
+class TestNonsense:
+    @pytest.mark.parametrize(
+        ("text", "status"),
+        [
+            ("nonsense\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\n\r\n", 400),
+            ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX: " + "x" * 9000, 431),
+            ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", 400),
+        ],
+    )
+    def test_a_bad_head_is_answered_and_the_socket_destroyed(self, text: str, status: int) -> None:
+        asked = Signal()
+        with serving(asked) as server:
+            with Wire(server) as wire:
+                answer = wire.ask(text, body=False)
+                assert (answer.status, answer["connection"]) == (status, "close")
+                assert wire.is_closed()
+            server.on("request", ok)
+            with Wire(server) as wire:
+                assert wire.ask().status == 200
+        assert asked.is_set(), "by the second connection"
+
+    def test_a_bad_head_behind_a_good_request(self) -> None:
+        with connected(ok) as wire:
+            wire.send(GET + "nonsense\r\n\r\n")
+            assert wire.answer().status == 200
+            assert wire.answer(body=False).status == 400
+            assert wire.is_closed()
+
+    def test_a_bad_chunk_in_the_middle_of_a_body(self) -> None:
+        failures: list[Exception] = []
+
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            try:
+                request.read()
+            except ParseError as error:
+                failures.append(error)
+                raise
+
+        text = chunked("good").replace("0\r\n\r\n", "bad\n")
+        with connected(listener) as wire:
+            assert wire.ask(text, body=False).status == 400
+            assert wire.is_closed()
+        assert len(failures) == 1
+
+    def test_a_bad_chunk_when_the_answer_is_half_out(self) -> None:
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            response.write("half")
+            request.read()
+
+        with connected(listener) as wire:
+            wire.send(chunked("good").replace("0\r\n\r\n", "bad\n"))
+            assert wire.head().status == 200
+            assert b"0\r\n\r\n" not in wire.rest()
+
+    def test_a_bad_chunk_when_the_answer_is_out(self) -> None:
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            response.end("answer")
+            request.read()
+
+        with connected(listener) as wire:
+            assert wire.ask(chunked("good").replace("0\r\n\r\n", "bad\n")).body == b"answer"
+            assert wire.is_closed()
+
+    def test_a_client_error_listener_may_close_later_on_another_thread(self) -> None:
+        def later(_: Exception, socket: nhttp.net.Socket) -> None:
+            threading.Timer(0.05, socket.end, ["later"]).start()
+
+        with serving(ok) as server:
+            server.on("clientError", later)
+            with Wire(server) as wire:
+                assert wire.send("nonsense\r\n\r\n").send("more").rest() == b"later"
+            with Wire(server) as wire:
+                assert wire.send("nonsense\r\n\r\n").end().rest() == b"later"
+
+    def test_a_client_error_listener_that_forgets_is_helped_by_the_timeout(self) -> None:
+        with serving(ok, timeout=0.1) as server:
+            server.on("clientError", Signal())
+            with Wire(server) as wire:
+                assert wire.send("nonsense\r\n\r\n").is_closed()
+
+
+class TestVanishing:
+    @pytest.mark.parametrize("vanish", [Wire.reset, Wire.__exit__])
+    def test_at_any_octet_of_a_request(self, vanish: Callable[[Wire], object]) -> None:
+        text = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+        with serving(ok) as server:
+            for size in range(len(text)):
+                vanish(Wire(server).send(text[:size]))
+            with Wire(server) as wire:
+                assert wire.ask(LAST).status == 200
+
+    @pytest.mark.parametrize("vanish", [Wire.reset, Wire.__exit__])
+    def test_at_any_octet_of_a_response(
+        self, vanish: Callable[[Wire], object], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def listener(_: IncomingMessage, response: ServerResponse) -> None:
+            for _part in range(5):
+                response.write("x" * 20)
+            response.end()
+
+        with serving(listener) as server:
+            for size in range(0, 300, 13):
+                wire = Wire(server).send(GET)
+                wire.exactly(1 + size % 100)
+                vanish(wire)
+            with Wire(server) as wire:
+                assert len(wire.ask(LAST).body) == 100
+        assert not caplog.records, "nobody made a mistake"
+
+    def test_writing_to_one_who_is_gone_raises_and_is_not_logged(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        asked, gone, failed = Signal(), Signal(), Signal()
+
+        def listener(_: IncomingMessage, response: ServerResponse) -> None:
+            asked.set()
+            gone.happens()
+            try:
+                while True:
+                    response.write("x" * 100_000)
+            except OSError:
+                failed.set()
+                raise
+
+        with serving(listener) as server:
+            wire = Wire(server).send(GET)
+            assert asked.happens()
+            wire.reset()
+            gone.set()
+            assert failed.happens()
+        assert not caplog.records
+
+    @pytest.mark.parametrize("text", [UPLOAD + "ab", chunked("abc")[:-5]])
+    def test_a_body_cut_short_is_no_end(self, text: str) -> None:
+        events: list[str] = []
+
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            request.on("data", lambda _: events.append("data"))
+            for name in ("end", "aborted", "close"):
+                request.on(name, lambda name=name: events.append(name))
+            request.on("error", lambda error: events.append(type(error).__name__))
+
+        with connected(listener) as wire:
+            answer = wire.send(text).end().answer(body=False)
+            assert answer.status == 400
+            assert wire.is_closed()
+        # The watcher may notice the end while what came before it is still being delivered.
+        assert sorted(events) == ["ConnectionReset", "aborted", "close", "data"]
+        assert events.index("aborted") < events.index("close")
+
+    def test_destroying_all_connections_is_no_mistake_either(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        asked = Signal()
+
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            asked.set()
+            request.read()
+
+        with serving(listener) as server:
+            with Wire(server) as idle, Wire(server) as busy:
+                busy.send(UPLOAD)
+                assert asked.happens()
+                server.close_all_connections()
+                assert idle.is_closed()
+                assert busy.is_closed()
+            assert server.listening
+        assert not caplog.records

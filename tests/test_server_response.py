@@ -1,0 +1,295 @@
+"""What only answers have: status lines, interim answers, files, and being destroyed."""
+
+from __future__ import annotations
+
+import io
+import os
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from wire import GET, LAST, Answer, Signal, Wire, connected, ok, serving
+
+from nhttp import net
+from nhttp.errors import InvalidArgument, StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from nhttp import IncomingMessage, ServerResponse
+
+OLD = "GET / HTTP/1.0\r\n\r\n"
+HEAD = "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def answered(write: Callable[[ServerResponse], object], request: str = GET) -> Answer:
+    with connected(lambda _, response: write(response)) as wire:
+        return wire.ask(request, body=not request.startswith("HEAD"))
+
+
+class TestTheStatusLine:
+    @pytest.mark.parametrize("code", [0, 99, 1000, -200, "200", None, 200.0])
+    def test_codes_that_are_none(self, code: Any) -> None:
+        def write(response: ServerResponse) -> None:
+            with pytest.raises(InvalidArgument) as caught:
+                response.write_head(code)
+            assert caught.value.code == "ERR_HTTP_INVALID_STATUS_CODE"
+            response.status_code = code
+            with pytest.raises(InvalidArgument):
+                response.end()
+            assert not response.headers_sent
+            assert not response.finished
+            response.status_code = 200
+            response.end()
+
+        assert answered(write).status == 200
+
+    def test_a_code_left_wrong_is_a_500(self) -> None:
+        def write(response: ServerResponse) -> None:
+            response.status_code = 7
+            response.end()
+
+        assert answered(write).status == 500
+
+    def test_codes_nobody_has_heard_of_and_pythons_own(self) -> None:
+        answer = answered(lambda r: r.write_head(599).end())
+        assert (answer.status, answer.reason) == (599, "unknown")
+        assert answered(lambda r: r.write_head(HTTPStatus.NOT_FOUND).end()).status == 404
+
+    def test_an_empty_message_and_one_in_latin1(self) -> None:
+        assert answered(lambda r: r.write_head(200, "").end()).reason == ""
+        assert answered(lambda r: r.write_head(200, "na\xefve").end()).reason == "na\xefve"
+
+    def test_a_message_that_is_no_text(self) -> None:
+        def write(response: ServerResponse) -> None:
+            message: Any = 5
+            response.status_message = message
+            with pytest.raises(InvalidArgument):
+                response.end()
+            response.status_message = "fine"
+            response.end()
+
+        assert answered(write).reason == "fine"
+
+    def test_headers_as_pairs_where_a_name_comes_twice(self) -> None:
+        def write(response: ServerResponse) -> None:
+            response.set_header("A", "0")
+            response.write_head(200, [("A", "1"), ("a", ["2", "3"]), ("B", 4), ("a", 5)])
+            response.end()
+
+        answer = answered(write)
+        assert answer.all("a") == ["1", "2", "3", "5"]
+        assert answer["b"] == "4"
+
+
+class TestInterimAnswers:
+    def test_go_out_at_once_in_front_of_the_final_one(self) -> None:
+        def write(response: ServerResponse) -> None:
+            response.write_processing()
+            response.write_early_hints({"Link": ["</a.css>; rel=preload", "</b.js>"], "X": 1})
+            response.write_continue()
+            response.end("final")
+
+        with connected(lambda _, response: write(response)) as wire:
+            wire.send(GET)
+            assert wire.head().status == 102
+            hints = wire.head()
+            assert (hints.status, hints.reason, hints["x"]) == (103, "Early Hints", "1")
+            assert hints.all("link") == ["</a.css>; rel=preload", "</b.js>"]
+            assert wire.head().status == 100
+            assert wire.answer().body == b"final"
+
+    def test_cannot_follow_the_final_one(self) -> None:
+        def write(response: ServerResponse) -> None:
+            response.write("x")
+            with pytest.raises(StateError):
+                response.write_processing()
+            response.end()
+
+        assert answered(write).body == b"x"
+
+    def test_are_not_for_http_1_0(self) -> None:
+        def write(response: ServerResponse) -> None:
+            response.write_continue()
+            response.write_processing()
+            response.write_early_hints({})
+            response.end("x")
+
+        assert answered(write, OLD).status == 200
+
+
+class TestFiles:
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        path = tmp_path / "digits"
+        path.write_bytes(b"0123456789" * 1000)
+        return path
+
+    @pytest.mark.parametrize("kind", ["path", "str", "file", "memory"])
+    @pytest.mark.parametrize("request_text", [GET, OLD, HEAD])
+    @pytest.mark.parametrize(
+        "piece", [(), (10,), (5, 20), (9_990, 10), (0, 0), (10_000,), (20_000,)]
+    )
+    def test_a_piece_of_one(
+        self, path: Path, kind: str, request_text: str, piece: tuple[int, ...]
+    ) -> None:
+        sizes: list[int] = []
+
+        def write(response: ServerResponse) -> None:
+            with path.open("rb") as opened:
+                opened.seek(3)
+                sources: dict[str, Any] = {
+                    "path": path,
+                    "str": str(path),
+                    "file": opened,
+                    "memory": io.BytesIO(path.read_bytes()),
+                }
+                sizes.append(response.write_file(sources[kind], *piece))
+                assert opened.tell() == 3
+            response.end()
+
+        offset = piece[0] if piece else 0
+        end = offset + piece[1] if piece[1:] else 10_000
+        expected = path.read_bytes()[offset:end]
+        assert answered(write, request_text).body == (b"" if request_text == HEAD else expected)
+        assert sizes == [len(expected)]
+
+    def test_with_a_length_and_between_other_octets(self, path: Path) -> None:
+        def write(response: ServerResponse) -> None:
+            response.set_header("Content-Length", 12)
+            response.write("<")
+            response.write_file(path, 0, 10)
+            response.end(">")
+
+        assert answered(write).body == b"<0123456789>"
+
+    def test_behind_what_was_corked(self, path: Path) -> None:
+        def write(response: ServerResponse) -> None:
+            response.cork()
+            response.write("<")
+            response.write_file(path, 0, 3)
+            response.end(">")
+
+        assert answered(write).body == b"<012>"
+
+    @pytest.mark.parametrize("kind", ["path", "memory"])
+    @pytest.mark.parametrize("begun", [False, True])
+    def test_one_that_is_shorter_than_promised(self, path: Path, kind: str, begun: bool) -> None:
+        """Before the head that is a 500; afterwards it can only be broken off."""
+
+        def write(response: ServerResponse) -> None:
+            if begun:
+                response.write("begun")
+            source = path if kind == "path" else io.BytesIO(path.read_bytes())
+            response.write_file(source, 0, 10_001)
+
+        with connected(lambda _, response: write(response)) as wire:
+            answer = wire.send(GET).head()
+            broken = begun or kind == "memory"
+            assert answer.status == (200 if broken else 500)
+            if broken:
+                assert b"\r\n0\r\n\r\n" not in wire.rest()
+
+    def test_one_that_is_truncated_while_it_is_sent(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        original = net.Socket._sendfile
+
+        def truncating(socket: net.Socket, descriptor: int, *rest: int) -> int | None:
+            os.truncate(path, 100)
+            return original(socket, descriptor, *rest)
+
+        monkeypatch.setattr(net.Socket, "_sendfile", truncating)
+        failed = Signal()
+
+        def write(response: ServerResponse) -> None:
+            with pytest.raises(StateError) as caught:
+                response.write_file(path)
+            assert caught.value.code == "ERR_STREAM_PREMATURE_CLOSE"
+            failed.set()
+
+        with connected(lambda _, response: write(response)) as wire:
+            assert wire.send(GET).head().status == 200
+            assert wire.rest() == b"2710\r\n" + b"0123456789" * 10
+        assert failed.happens()
+
+    def test_where_the_kernel_does_not_send_files(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(net.Socket, "_sendfile", lambda *_: None)
+        answer = answered(lambda r: (r.write_file(path, 5), r.end()))
+        assert answer.body == path.read_bytes()[5:]
+
+    def test_a_sparse_giant_costs_no_memory(self, tmp_path: Path) -> None:
+        path = tmp_path / "giant"
+        size = 64 * 1024 * 1024
+        with path.open("wb") as file:
+            file.truncate(size)
+        written: list[int] = []
+
+        def write(response: ServerResponse) -> None:
+            response.set_header("Content-Length", size)
+            written.append(response.write_file(path))
+            response.end()
+
+        with connected(lambda _, response: write(response)) as wire:
+            wire.send(LAST).head()
+            received = len(wire.buffer)
+            while data := wire.receive():
+                received += len(data)
+        assert written == [received] == [size]
+
+    @pytest.mark.parametrize("piece", [(-1,), (0, -1), (1.5,), (True,), ("0",)])
+    def test_pieces_that_are_none(self, path: Path, piece: tuple[Any, ...]) -> None:
+        def write(response: ServerResponse) -> None:
+            with pytest.raises(InvalidArgument):
+                response.write_file(path, *piece)
+            response.end("fine")
+
+        assert answered(write).body == b"fine"
+
+    def test_one_that_is_missing_is_the_handlers_mistake(self, tmp_path: Path) -> None:
+        assert answered(lambda r: r.write_file(tmp_path / "missing")).status == 500
+
+    def test_after_the_end(self, path: Path) -> None:
+        def write(response: ServerResponse) -> None:
+            response.end()
+            with pytest.raises(StateError):
+                response.write_file(path)
+
+        assert answered(write).status == 200
+
+
+class TestDestroying:
+    def test_closes_the_connection_and_tells(self) -> None:
+        closed = Signal()
+
+        def listener(_: IncomingMessage, response: ServerResponse) -> None:
+            response.on("close", closed)
+            response.write("half")
+            response.destroy()
+            assert response.destroyed
+            with pytest.raises(StateError):
+                response.write("more")
+
+        with connected(listener) as wire:
+            assert wire.send(GET).head().status == 200
+            assert b"more" not in wire.rest()
+        assert closed.happens()
+
+    def test_a_response_that_is_out_leaves_the_connection_alone(self) -> None:
+        def listener(_: IncomingMessage, response: ServerResponse) -> None:
+            response.end("out")
+            response.destroy()
+
+        with connected(listener) as wire:
+            assert wire.ask().body == b"out"
+            assert wire.ask().body == b"out"
+
+
+def test_on_a_unix_socket(tmp_path: Path) -> None:
+    with serving(ok) as server:
+        server.listen(str(tmp_path / "s"))
+        with Wire(server) as wire:
+            assert wire.ask().status == 200

@@ -64,8 +64,8 @@ _EXCHANGE: Final = Phase.EXCHANGE
 class Connection:
     """One connection of a server: the `Body` of its requests and the `Exchange` of its responses.
 
-    Everything runs on the connection's thread, except `close_if_idle`, `keep_alive_hint`,
-    `watch` and `start_body` (any thread), `read_body` and `body_is_over` (one thread at a time: the
+    Everything runs on the connection's thread, except `close_if_idle`, `keep_alive_hint`
+    and `watch` (any thread), `read_body` and `body_is_over` (one thread at a time: the
     request's reader), `_socket_destroyed` (whoever destroys it) and `_expired` (the timer thread).
     A field without a remark belongs to the connection's thread.
     """
@@ -338,9 +338,6 @@ class Connection:
         if self.socket._limit != math.inf:
             self.socket._set_limit(math.inf)
         self._client.arrived()
-
-    def start_body(self) -> None:
-        """Never needed: the connection's thread drives its requests."""
 
     def watch(self) -> None:
         """Somebody listens for the client's disappearance: watch it until the exchange ends."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast, overload
 
 from nhttp.errors import InvalidArgument
 
@@ -198,7 +198,7 @@ def check_value(name: str, value: object) -> str | list[str]:
         return str(value)
     if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):
         texts: list[str] = []
-        items: Sequence[object] = value
+        items = cast("Sequence[object]", value)
         for each in items:
             if not isinstance(each, (str, int)):
                 break

@@ -18,6 +18,7 @@ from nhttp.streams import Callback, Readable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nhttp.client import ClientRequest
     from nhttp.net import Socket
 
 __all__ = ["IncomingMessage"]
@@ -33,9 +34,6 @@ class Body(Protocol):
     def body_is_over(self) -> EndOfMessage | None:
         """Tell whether the octets just read were the last ones, without blocking."""
         ...
-
-    def start_body(self) -> None:
-        """Somebody wants the body to flow and no thread drives it yet."""
 
     def watch(self) -> None:
         """Somebody wants to be told when the peer disappears; any thread."""
@@ -66,6 +64,7 @@ class IncomingMessage(Readable):
         http_version_minor: 0 or 1.
         complete: Whether the whole message arrived.
         aborted: Whether the peer broke off.
+        request: The request that this is the response to; None for a request.
 
     Source: http.IncomingMessage in the manual.
     """
@@ -111,6 +110,10 @@ class IncomingMessage(Readable):
     complete = False
     http_version_major = 1
 
+    request: ClientRequest | None = None
+
+    # A client is told when the response is over: None at its end, or why it broke off.
+    _on_over: Callable[[BaseException | None], object] | None = None
     _headers: Headers | None = None
     _trailers: list[tuple[str, str]] | None = None
     _released = False  # the response is out: the body flows only if somebody listens to it
@@ -197,8 +200,12 @@ class IncomingMessage(Readable):
         self._trailers = end.trailers
         self.complete = True
 
-    def _start_driver(self) -> None:
-        self._body.start_body()
+    def _ended(self) -> None:
+        try:
+            super()._ended()
+        finally:
+            if self._on_over is not None:
+                self._on_over(None)
 
     def _failed(self, error: Exception) -> None:
         self._abort(error)
@@ -212,6 +219,8 @@ class IncomingMessage(Readable):
         if not self.complete:
             self._tell("error", error)
         self._tell_aborted()
+        if self._on_over is not None:
+            self._on_over(error)
 
     def _tell_aborted(self) -> None:
         """The peer has gone; what has arrived can still be read."""
@@ -220,7 +229,9 @@ class IncomingMessage(Readable):
         self._tell("close")
 
     def _over(self) -> bool:
-        if self._given_up or self.socket._destroyed or super()._over():
+        # A response that has arrived is a client's to read, whatever became of the connection.
+        lost = self.socket._destroyed and not (self.complete and self.request is not None)
+        if self._given_up or lost or super()._over():
             return True
         # As in Node: a body that nobody consumes when the response is out is thrown away.
         return self._released and not (

@@ -291,14 +291,18 @@ class Socket(Descriptor):
     def _writev(self, chunks: Sequence[BytesLike]) -> None:
         handle = self._open_handle()
         try:
-            if len(chunks) == 1:
-                self._send(handle, chunks[0])
-            elif sum(map(len, chunks)) < _JOIN_BELOW:
-                self._send(handle, b"".join(chunks))
-            else:
-                self._send_gathered(handle, chunks)
+            self._transmit(handle, chunks)
         except OSError as error:
             raise self._broken(error, "write") from None
+
+    def _transmit(self, handle: socket.socket, chunks: Sequence[BytesLike]) -> None:
+        """Hand octets to the kernel; a failure is the caller's, and leaves the socket as it is."""
+        if len(chunks) == 1:
+            self._send(handle, chunks[0])
+        elif sum(map(len, chunks)) < _JOIN_BELOW:
+            self._send(handle, b"".join(chunks))
+        else:
+            self._send_gathered(handle, chunks)
 
     def _send(self, handle: socket.socket, data: BytesLike) -> None:
         size = len(data)

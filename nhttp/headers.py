@@ -239,6 +239,7 @@ def checked(name: str, value: object) -> tuple[str, tuple[str, str | list[str]]]
 
 def pairs_of(headers: HeaderInput) -> Iterable[tuple[str, HeaderValue]]:
     """Give the pairs of what was given as a mapping or as pairs."""
-    if type(headers) is dict:  # nearly always, and told without asking the abstract base class
+    # Nearly always a dict, which is told without asking the abstract base class.
+    if isinstance(headers, dict) or isinstance(headers, Mapping):  # noqa: SIM101
         return headers.items()
-    return headers.items() if isinstance(headers, Mapping) else headers
+    return headers

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nhttp.net import Address, Server, Socket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
     from nhttp.events import EventEmitter
@@ -108,7 +108,7 @@ def raw_pair(family: int) -> tuple[socket.socket, socket.socket]:
 @contextlib.contextmanager
 def socket_pair(
     family: int = socket.AF_INET, *, allow_half_open: bool = False
-) -> Iterator[tuple[Socket, socket.socket]]:
+) -> Generator[tuple[Socket, socket.socket]]:
     """A `Socket`, and the plain socket at its other end."""
     raw, far = raw_pair(family)
     near = Socket(raw, allow_half_open=allow_half_open)
@@ -126,7 +126,7 @@ def port_of(server: Server) -> int:
 
 
 @contextlib.contextmanager
-def listening(server: Server, *args: Any, **options: Any) -> Iterator[Server]:
+def listening(server: Server, *args: Any, **options: Any) -> Generator[Server]:
     """A server on the loopback interface that is closed, with its connections, at the end."""
     server.grace = 0
     if not args and not options:
@@ -141,7 +141,7 @@ def listening(server: Server, *args: Any, **options: Any) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def accept_into(path: Path | None = None) -> Iterator[tuple[Any, Callable[[], socket.socket]]]:
+def accept_into(path: Path | None = None) -> Generator[tuple[Any, Callable[[], socket.socket]]]:
     """A plain listening socket: its address, and a function that accepts."""
     accepted: list[socket.socket] = []
     with contextlib.ExitStack() as stack:

@@ -34,11 +34,12 @@ def two_writes(response: ServerResponse) -> None:
 
 class TestFraming:
     def test_content_length_when_the_whole_body_is_known_at_the_first_flush(self) -> None:
-        for write in (
-            lambda response: response.end("abc"),
-            lambda response: (response.cork(), response.write("abc"), response.end()),
-        ):
-            answer = answered(write)
+        def in_pieces(response: ServerResponse) -> None:
+            response.cork()
+            response.write("abc")
+            response.end()
+
+        for answer in (answered(lambda response: response.end("abc")), answered(in_pieces)):
             assert answer["content-length"] == "3"
             assert answer["transfer-encoding"] is None
             assert answer.body == b"abc"
@@ -385,7 +386,7 @@ class TestWriting:
 
     def test_when_the_server_closes_meanwhile(self) -> None:
         with serving(ok) as server, Wire(server) as wire:
-            server.on("request", lambda *_: server.close())
+            server.on("request", lambda _request, _response: server.close())
             wire.ask()
             assert wire.is_closed()
 

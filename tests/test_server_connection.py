@@ -287,7 +287,7 @@ def test_threads__a_connections_events_are_all_on_its_own_thread() -> None:
     server = nhttp.create_server(listener)
     server.on("listening", lambda: note("listening"))
     server.on("connection", lambda _: note("connection"))
-    server.on("clientError", lambda *_: note("clientError"))
+    server.on("clientError", lambda _error, _socket: note("clientError"))
     server.on("clientError", lambda _, socket: socket.end())
     server.on("close", lambda: note("close"))
     with server.listen(0, "127.0.0.1"), Wire(server) as wire:

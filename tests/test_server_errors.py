@@ -200,7 +200,7 @@ class TestHandleError:
 
     def test_what_it_leaves_open_is_closed(self) -> None:
         class Kind(nhttp.Server):
-            def handle_error(self, *arguments: object) -> None:
+            def handle_error(self, error: object, request: object, response: object) -> None:
                 pass
 
         with Kind(oops).listen(0, "127.0.0.1") as server, Wire(server) as wire:
@@ -208,7 +208,7 @@ class TestHandleError:
 
     def test_what_it_raises_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
         class Kind(nhttp.Server):
-            def handle_error(self, *arguments: object) -> None:
+            def handle_error(self, error: object, request: object, response: object) -> None:
                 raise KeyError
 
         with Kind(oops).listen(0, "127.0.0.1") as server, Wire(server) as wire:

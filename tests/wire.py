@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import nhttp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
 SECONDS = 20.0  # a wait that takes this long has failed
 GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -157,7 +157,7 @@ def _field(line: str) -> tuple[str, str]:
 def serving(
     listener: Callable[[nhttp.IncomingMessage, nhttp.ServerResponse], object] | None = None,
     **options: Any,
-) -> Iterator[nhttp.Server]:
+) -> Generator[nhttp.Server]:
     """A server on loopback that is closed, with all its connections gone, at the end.
 
     An assertion that fails in the listener fails the test.
@@ -188,7 +188,7 @@ def serving(
 def connected(
     listener: Callable[[nhttp.IncomingMessage, nhttp.ServerResponse], object] | None = None,
     **options: Any,
-) -> Iterator[Wire]:
+) -> Generator[Wire]:
     """A server and one client of it."""
     with serving(listener, **options) as server, Wire(server) as wire:
         yield wire

@@ -10,6 +10,7 @@ from wire import GET, LAST, Signal, Wire, chunked, connected, post, serving
 import nhttp
 from nhttp import IncomingMessage as Request
 from nhttp import ServerResponse as Response
+from nhttp.streams import Readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,7 @@ def given(request_text: str, look: Callable[[Request], object]) -> None:
 
 
 def test_message__implements_the_readable_stream() -> None:
-    assert issubclass(Request, nhttp.streams.Readable)
+    assert issubclass(Request, Readable)
 
 
 def test_aborted__the_request_was_aborted_and_close__occurs_only_once() -> None:

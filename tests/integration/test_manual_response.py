@@ -14,6 +14,7 @@ from nhttp import IncomingMessage as Request
 from nhttp import ServerResponse as Response
 from nhttp.errors import StateError
 from nhttp.events import EventEmitter
+from nhttp.outgoing import OutgoingMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +35,7 @@ def test_response__created_by_the_server_and_passed_to_request() -> None:
 
 
 def test_response__implements_the_writable_stream_and_is_an_emitter() -> None:
-    assert issubclass(Response, nhttp.outgoing.OutgoingMessage)
+    assert issubclass(Response, OutgoingMessage)
     assert issubclass(Response, EventEmitter)
     for name in ("write", "end", "cork", "uncork", "set_default_encoding", "writable"):
         assert callable(getattr(Response, name))

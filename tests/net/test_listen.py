@@ -94,7 +94,7 @@ class TestSorting:
             ((), {"path": ""}, "ERR_INVALID_ARG_VALUE"),
             ((80, 5, 6), {}, "ERR_INVALID_ARG_VALUE"),
             ((80, "host", "other"), {}, "ERR_INVALID_ARG_VALUE"),
-            (({},), {}, "ERR_INVALID_ARG_VALUE"),
+            ((dict[str, int](),), {}, "ERR_INVALID_ARG_VALUE"),
             (({"fd": "5"},), {}, "ERR_INVALID_ARG_VALUE"),
             (({"fd": True},), {}, "ERR_INVALID_ARG_VALUE"),
             ((), {"fd": -1}, "ERR_INVALID_ARG_VALUE"),

@@ -312,10 +312,10 @@ class TestConnections:
         server = net.create_server()
         recorder = Recorder(server, "connection")
         counted: list[Any] = []
-        assert server.get_connections(lambda *args: counted.append(args)) == 0
+        assert server.get_connections(lambda error, count: counted.append((error, count))) == 0
         with listening(server), dial(server), dial(server):
             recorder.wait("connection", 2)
-            assert server.get_connections(lambda *args: counted.append(args)) == 2
+            assert server.get_connections(lambda error, count: counted.append((error, count))) == 2
         assert counted == [(None, 0), (None, 2)]
 
     def test_no_thread_for_a_connection(

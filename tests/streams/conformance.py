@@ -42,12 +42,15 @@ class Far(Protocol):
 
     def receive(self, size: int) -> bytes:
         """Give exactly so many octets of what it wrote; fewer at the end."""
+        ...
 
     def receive_all(self) -> bytes:
         """Give everything up to its end."""
+        ...
 
     def sent_ahead(self) -> int:
         """Send until nothing fits any more for a moment; give how much that was."""
+        ...
 
 
 class Collected(Writable):
@@ -80,8 +83,8 @@ class Collected(Writable):
 class Throttled(Collected):
     """A destination that queues: `write` returns False, and 'drain' follows when it is told to."""
 
-    def write(self, *args: Any) -> bool:
-        super().write(*args)
+    def write(self, chunk: Any, encoding: Any = None, callback: Any = None) -> bool:
+        super().write(chunk, encoding, callback)
         with self._lock:
             self._need_drain = True
         return False

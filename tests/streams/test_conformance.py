@@ -18,7 +18,7 @@ from nhttp.net import Socket
 from nhttp.streams import Duplex
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from conformance import Far
 
@@ -178,7 +178,7 @@ class FarSocket:
 
 class TestInMemory(Conformance):
     @contextlib.contextmanager
-    def open(self) -> Iterator[tuple[Duplex, Far]]:
+    def open(self) -> Generator[tuple[Duplex, Far]]:
         there, back = Channel(), Channel()
         stream = MemoryStream(back, there)
         try:
@@ -191,7 +191,7 @@ class OfSockets(Conformance):
     family: int
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[tuple[Duplex, Far]]:
+    def open(self) -> Generator[tuple[Duplex, Far]]:
         near, plain = raw_pair(self.family)
         stream = Socket(near, allow_half_open=True)
         far = FarSocket(plain)

@@ -269,8 +269,8 @@ class TestPipe:
 
     def test_drained_in_between(self) -> None:
         class Quick(Throttled):
-            def write(self, *args: Any) -> bool:
-                super().write(*args)
+            def write(self, chunk: Any, encoding: Any = None, callback: Any = None) -> bool:
+                super().write(chunk, encoding, callback)
                 self.drain()
                 return False
 

@@ -56,6 +56,7 @@ class Descriptor(Duplex):
     _closing = False  # a thread has begun, or is about, to close the descriptor
     _refs = 0  # what was told to the keeper: 1 while open and referenced
     _options: tuple[tuple[int, int, int], ...] = ()  # set before there was a connection
+    _probing: tuple[bool, float] | None = None  # what `set_keep_alive` was told last
     _unseen = False  # failed on its own thread, and nobody has been told
     # Not guarded:
     _owner = 0  # ident of a thread that holds it for as long as it serves the connection
@@ -252,6 +253,9 @@ class Descriptor(Duplex):
             initial_delay: Seconds of idleness before the first probe; 0 leaves the system's
                 setting.
         """
+        if self._probing == (enable, initial_delay):
+            return self  # an Agent says so again each time that it keeps the connection
+        self._probing = (enable, initial_delay)
         self._set_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(enable))
         option = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)
         if enable and initial_delay and option is not None:

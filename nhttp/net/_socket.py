@@ -207,7 +207,7 @@ class Socket(Descriptor):
             try:
                 dial.run(self)
             except OSError as error:
-                self._unseen = True
+                self._unseen = not self._destroyed  # whoever has destroyed it was told
                 self.destroy(error)
             if self._connected():
                 self._touch()

@@ -1,0 +1,240 @@
+"""RequestOptions: what a request is made from, whichever way it was said.
+
+A URL, keywords, a mapping with the option names, another `RequestOptions`, or several of these on
+top of each other become one checked object. Nothing here touches the network.
+"""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+from urllib.parse import unquote, urlsplit
+
+import attrs
+
+from nhttp._parser import METHODS
+from nhttp.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from nhttp._agent.agent import Agent
+    from nhttp.headers import HeaderInput
+    from nhttp.net import Socket
+
+__all__ = [
+    "CreateConnection",
+    "RequestKeywords",
+    "RequestOptions",
+    "RequestSource",
+    "SocketCallback",
+    "call_create",
+]
+
+_CreateReturning: TypeAlias = "Callable[[RequestOptions], Socket | None]"
+_CreateCallingBack: TypeAlias = "Callable[[RequestOptions, SocketCallback], Socket | None]"
+
+SocketCallback: TypeAlias = "Callable[[Exception | None, Socket | None], object]"
+"""What a socket may be given to instead of being returned: ``callback(error, socket)``."""
+
+CreateConnection: TypeAlias = "_CreateReturning | _CreateCallingBack"
+"""What makes the socket of one request when no agent does; it need not take the callback."""
+
+RequestSource: TypeAlias = "str | RequestOptions | Mapping[str, Any]"
+"""What `request` and `get` take as their first argument."""
+
+
+class RequestKeywords(TypedDict, total=False):
+    """The options of a request as keywords; `RequestOptions` says what they mean."""
+
+    protocol: str
+    host: str
+    hostname: str
+    family: Literal[0, 4, 6]
+    port: int | str | None
+    local_address: str | None
+    socket_path: str | None
+    method: str
+    path: str
+    headers: HeaderInput
+    auth: str | None
+    agent: Agent | Literal[False] | None
+    create_connection: CreateConnection | None
+    timeout: float | None
+    default_port: int | None
+    set_host: bool
+
+
+# RFC 9112, 3.2: a target has no spaces and no control characters; and it is sent as ASCII.
+_NOT_IN_PATH = re.compile(r"[^\x21-\x7e]")
+_NOT_IN_HOST = re.compile(r"[\x00-\x20\x7f/?#@\\]")
+
+
+@attrs.define(kw_only=True)
+class RequestOptions:
+    """How to make one request.
+
+    Attributes:
+        protocol: ``"http:"``, with its colon as in Node.
+        host: Name or address of the server. Default: ``"localhost"``.
+        hostname: The same; preferred over `host` when both are given.
+        family: 4 or 6: use only such addresses. 0 (default): both.
+        port: Default: `default_port`.
+        local_address: The local address to connect from.
+        socket_path: The path of a Unix socket, instead of host and port.
+        method: One of `nhttp.METHODS`, in any case of letters. Default: ``"GET"``.
+        path: Path and query. Default: ``"/"``.
+        headers: A mapping or pairs; lists for repeated headers.
+        auth: ``"user:password"`` for basic authentication.
+        agent: The `Agent` to use. None: the global one; False: a new one for this request alone.
+        create_connection: Makes the socket when `agent` is False.
+        timeout: Seconds without progress until ``'timeout'``. None: no limit of its own.
+        default_port: The port that need not be said in ``Host``. Default: the agent's.
+        set_host: Whether ``Host`` is sent when it is not in `headers`. Default: True.
+
+    Source: http.request in the manual.
+    """
+
+    protocol: str | None = None
+    host: str | None = None
+    hostname: str | None = None
+    family: Literal[0, 4, 6] = 0
+    port: int | str | None = None
+    local_address: str | None = None
+    socket_path: str | None = None
+    method: str = "GET"
+    path: str = "/"
+    headers: HeaderInput | None = None
+    auth: str | None = None
+    agent: Agent | Literal[False] | None = None
+    create_connection: CreateConnection | None = None
+    timeout: float | None = None
+    default_port: int | None = None
+    set_host: bool = True
+
+    @property
+    def target_host(self) -> str:
+        """The host to connect to."""
+        return self.hostname or self.host or "localhost"
+
+    @property
+    def target_port(self) -> int:
+        """The port to connect to."""
+        return int(self.port if self.port not in (None, "") else self.default_port or 80)
+
+    @classmethod
+    def gather(cls, source: RequestSource | None, keywords: Mapping[str, Any]) -> RequestOptions:
+        """Give one object for everything that was said; keywords win.
+
+        Raises:
+            InvalidArgument: The URL is none, or an option is not known or cannot be.
+        """
+        values: dict[str, Any] = {}
+        if isinstance(source, str):
+            values.update(_from_url(source))
+        elif isinstance(source, RequestOptions):
+            values.update(attrs.asdict(source, recurse=False))
+        elif isinstance(source, Mapping):
+            values.update(source)
+        elif source is not None:
+            raise InvalidArgument(
+                f"a request is made from a URL or options, not {source!r}", "ERR_INVALID_ARG_TYPE"
+            )
+        values.update(keywords)
+        unknown = values.keys() - _NAMES
+        if unknown:
+            raise InvalidArgument(
+                f"unknown request option: {', '.join(sorted(map(str, unknown)))}",
+                "ERR_INVALID_ARG_VALUE",
+            )
+        return cls(**values).checked()
+
+    def checked(self) -> RequestOptions:
+        """Refuse what cannot be sent; give it with the method in upper case, copied if need be.
+
+        Raises:
+            InvalidArgument: The path, method, host or port cannot be sent; the message shows it.
+        """
+        method = str(self.method).upper()
+        if method not in METHODS:
+            raise InvalidArgument(
+                f"{self.method!r} is not a known method", "ERR_INVALID_HTTP_TOKEN"
+            )
+        bad = _NOT_IN_PATH.search(self.path)
+        if bad is not None:
+            raise InvalidArgument(
+                f"request path {self.path!r} has the character {bad.group()!r}, which must be "
+                "percent-encoded",
+                "ERR_UNESCAPED_CHARACTERS",
+            )
+        if _NOT_IN_HOST.search(self.target_host):
+            raise InvalidArgument(f"{self.target_host!r} is not a host", "ERR_INVALID_ARG_VALUE")
+        port = self.port
+        if port not in (None, "") and not (str(port).isdigit() and int(str(port)) <= 65535):
+            raise InvalidArgument(f"a port is 0 to 65535, not {port!r}", "ERR_SOCKET_BAD_PORT")
+        if self.timeout is not None and not self.timeout >= 0:
+            raise InvalidArgument(
+                f"timeout is a number of seconds, not {self.timeout!r}", "ERR_INVALID_ARG_VALUE"
+            )
+        return self if method == self.method else attrs.evolve(self, method=method)
+
+    def host_field(self, default_port: int) -> str:
+        """Give the value of ``Host``: the port is said when it is not the default one."""
+        host = self.target_host
+        if ":" in host and not host.startswith("["):
+            host = f"[{host}]"
+        return host if self.target_port == default_port else f"{host}:{self.target_port}"
+
+    def authorization(self) -> str | None:
+        """Give the value of ``Authorization`` for `auth`, or None."""
+        if self.auth is None:
+            return None
+        return "Basic " + base64.b64encode(self.auth.encode()).decode("ascii")
+
+
+_NAMES = {field.name for field in attrs.fields(RequestOptions)}
+
+
+def _from_url(url: str) -> dict[str, Any]:
+    """Give the options that a URL stands for; percent-encoding is left as it is."""
+    bad = _NOT_IN_PATH.search(url)
+    if bad is not None:
+        # Checked first: urlsplit takes tabs and line ends out without a word.
+        raise InvalidArgument(
+            f"URL {url!r} has the character {bad.group()!r}, which must be percent-encoded",
+            "ERR_INVALID_URL",
+        )
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidArgument(f"invalid URL {url!r}: {error}", "ERR_INVALID_URL") from None
+    if not parts.scheme or not parts.hostname:
+        raise InvalidArgument(
+            f"invalid URL {url!r}: a scheme and a host are wanted, as in 'http://host/path'",
+            "ERR_INVALID_URL",
+        )
+    values: dict[str, Any] = {
+        "protocol": f"{parts.scheme}:",
+        "hostname": parts.hostname,
+        "path": (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+    }
+    if port is not None:
+        values["port"] = port
+    if parts.username is not None:
+        user, password = parts.username, parts.password or ""
+        values["auth"] = unquote(f"{user}:{password}")
+    return values
+
+
+def call_create(
+    create: CreateConnection, options: RequestOptions, callback: SocketCallback | None
+) -> Socket | None:
+    """Call a `create_connection` option, with the callback if it takes one."""
+    function: Callable[..., Socket | None] = create
+    try:
+        inspect.signature(function).bind(options, callback)
+    except (TypeError, ValueError):  # it takes no callback, or cannot be asked
+        return function(options)
+    return function(options, callback)

@@ -1,0 +1,317 @@
+"""Threads that wait for a socket of an `Agent`: who is served first, and what ends a wait."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from agent_support import OK, RawServer, eventually
+from support import Recorder, in_thread
+
+from nhttp import net
+from nhttp._agent.agent import Agent, Waiter
+from nhttp._agent.options import RequestOptions
+from nhttp.errors import ConnectionAborted, ConnectionReset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nhttp._agent.channel import Channel
+
+SECONDS = 10.0
+ROUNDS = 200
+
+
+@pytest.fixture
+def server() -> Iterator[RawServer]:
+    with RawServer() as server:
+        yield server
+
+
+class PairAgent(Agent):
+    """Its sockets are pairs, and nobody is at the other end: for asking without HTTP."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(keep_alive=True, **keywords)
+        self.far: list[Any] = []
+        self.made = 0
+
+    def create_connection(self, options: Any, callback: Any = None) -> net.Socket:
+        import socket
+
+        near, far = socket.socketpair()
+        self.far.append(far)
+        self.made += 1
+        return net.Socket(near)
+
+    def destroy(self) -> None:
+        super().destroy()
+        for far in self.far:
+            far.close()
+
+
+OPTIONS = RequestOptions.gather("http://h/", {})
+NAME = "h:80:"
+
+
+def waiter(agent: Agent) -> Waiter:
+    return Waiter(agent, None, OPTIONS)
+
+
+def obtain(agent: Agent) -> Channel:
+    return agent._obtain(waiter(agent))[0]
+
+
+def waiting(agent: Agent) -> int:
+    with agent._lock:
+        return sum(map(len, agent._pool.requests.values()))
+
+
+def test_hundreds_of_threads_are_served_first_in_first_out() -> None:
+    threads, sockets = 300, 4
+    served: list[int] = []
+    with PairAgent(max_sockets=sockets) as agent:
+        held = [obtain(agent) for _ in range(sockets)]
+
+        def take(number: int) -> None:
+            channel = obtain(agent)
+            served.append(number)  # one at a time: the next is woken by the release
+            agent._release(channel, OPTIONS)
+
+        running: list[Any] = []
+        for number in range(threads):
+            running.append(in_thread(take, number))
+            eventually(lambda: waiting(agent) == len(running), "it does not queue")
+        agent._release(held[0], OPTIONS)
+        for each in running:
+            each.result()
+        assert served == list(range(threads))
+        assert agent.made == sockets
+        for channel in held[1:]:
+            agent._release(channel, OPTIONS)
+        assert len(agent.free_sockets[NAME]) == sockets
+
+
+def test_requests_of_many_threads_share_few_sockets(server: RawServer) -> None:
+    with Agent(keep_alive=True, max_sockets=4) as agent:
+
+        def ask() -> bytes:
+            body: bytes = agent.get(server.url).get_response().read()
+            return body
+
+        start = threading.Barrier(100)
+        running = [in_thread(lambda: (start.wait(SECONDS), ask())[1]) for _ in range(100)]
+        assert {each.result() for each in running} == {b"ok"}
+        assert server.connections <= 4
+        assert agent._pool.total <= 4
+        assert waiting(agent) == 0
+
+
+def test_callbacks_are_served_first_in_first_out(server: RawServer) -> None:
+    order: list[int] = []
+    done = threading.Semaphore(0)
+
+    def note(number: int, _: net.Socket) -> None:
+        order.append(number)
+
+    with Agent(keep_alive=True, max_sockets=1) as agent:
+        first = agent.get(server.url)
+        for number in range(20):
+            asked = agent.get(
+                server.url, lambda response: response.resume().on("end", done.release)
+            )
+            asked.on("socket", functools.partial(note, number))
+            eventually(lambda: waiting(agent) == number + 1, "it does not queue")  # noqa: B023
+        first.get_response().read()
+        for _ in range(20):
+            assert done.acquire(timeout=SECONDS)
+        assert order == list(range(20))
+
+
+# What ends a wait.
+
+
+def test_abort_ends_a_wait_and_the_next_in_line_is_served(server: RawServer) -> None:
+    with Agent(keep_alive=True, max_sockets=1) as agent:
+        first = agent.get(server.url)
+        second = agent.get(server.url, lambda response: None)
+        told = Recorder(second, "error", "close", "abort")
+        eventually(lambda: waiting(agent) == 1, "it does not wait")
+        third = in_thread(lambda: agent.get(server.url).get_response().read())
+        eventually(lambda: waiting(agent) == 2, "it does not wait")
+        second.abort()
+        told.wait("close")
+        eventually(lambda: waiting(agent) == 1, "it still waits")
+        first.get_response().read()
+        assert third.result() == b"ok"
+
+
+def test_a_timeout_ends_a_wait(server: RawServer) -> None:
+    with Agent(max_sockets=1) as agent:
+        first = agent.get(server.url)
+
+        def ask() -> None:
+            agent.get(server.url, timeout=0.02).get_response()
+
+        with pytest.raises(TimeoutError):
+            in_thread(ask).result()
+        assert waiting(agent) == 0
+        assert first.get_response().read() == b"ok"
+
+
+def test_destroy_ends_all_waits() -> None:
+    agent = PairAgent(max_sockets=1)
+    obtain(agent)
+    running = [in_thread(obtain, agent) for _ in range(50)]
+    eventually(lambda: waiting(agent) == 50, "they do not wait")
+    agent.destroy()
+    for each in running:
+        with pytest.raises(ConnectionAborted):
+            each.result()
+    assert agent._pool.total == 0
+    assert not agent._waiters
+
+
+def test_ctrl_c_in_a_wait_leaves_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    with PairAgent(max_sockets=1) as agent:
+        held = obtain(agent)
+        asked = waiter(agent)
+
+        def interrupted() -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(asked.condition, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            agent._obtain(asked)
+        assert waiting(agent) == 0
+        agent._release(held, OPTIONS)
+        assert len(agent.free_sockets[NAME]) == 1
+
+
+def test_a_socket_given_to_a_request_that_gives_up_goes_to_the_next() -> None:
+    """Giving up and being given a socket meet: whichever is first, the socket is not lost."""
+    with PairAgent(max_sockets=1) as agent:
+        held = obtain(agent)
+        for _ in range(ROUNDS):
+            asked = waiter(agent)
+            taking = in_thread(agent._obtain, asked)
+            eventually(lambda: waiting(agent) == 1, "it does not wait")
+            meet = threading.Barrier(2)
+
+            def give_up(asked: Waiter = asked, meet: threading.Barrier = meet) -> None:
+                meet.wait(SECONDS)
+                asked.cancel(ConnectionReset("given up", "ECONNRESET"))
+
+            giving = in_thread(give_up)
+            meet.wait(SECONDS)
+            agent._release(held, OPTIONS)
+            giving.result()
+            try:
+                held, _ = taking.result()
+            except ConnectionReset:
+                held = obtain(agent)
+            assert agent._pool.total == 1
+            assert waiting(agent) == 0
+        assert agent.made == 1
+        agent._release(held, OPTIONS)
+
+
+def test_destroying_and_giving_back_meet() -> None:
+    for _ in range(ROUNDS):
+        agent = PairAgent(max_sockets=2)
+        meet = threading.Barrier(3)
+
+        def use(agent: PairAgent = agent, meet: threading.Barrier = meet) -> None:
+            channel = obtain(agent)
+            meet.wait(SECONDS)
+            agent._release(channel, OPTIONS)
+
+        running = [in_thread(use), in_thread(use)]
+        meet.wait(SECONDS)
+        agent.destroy()
+        for each in running:
+            each.result()
+        agent.destroy()
+        assert (agent._pool.total, agent.sockets, agent.free_sockets) == (0, {}, {})
+
+
+def test_a_socket_that_closes_while_it_is_given_back() -> None:
+    with PairAgent(max_sockets=1) as agent:
+        for _ in range(ROUNDS):
+            channel = obtain(agent)
+            meet = threading.Barrier(2)
+
+            def close(channel: Channel = channel, meet: threading.Barrier = meet) -> None:
+                meet.wait(SECONDS)
+                channel.socket.destroy()
+
+            closing = in_thread(close)
+            meet.wait(SECONDS)
+            agent._release(channel, OPTIONS)
+            closing.result()
+            assert agent._pool.total == 0
+            assert agent.free_sockets == {}
+
+
+def test_listeners_and_hooks_may_use_the_agent() -> None:
+    """No lock is held while user code runs: each of them gets a socket of the same agent."""
+    asked: list[str] = []
+
+    class Nested(PairAgent):
+        def note(self, what: str) -> None:
+            if what not in asked:
+                asked.append(what)
+                self._release(in_thread(obtain, self).result(), OPTIONS)
+
+        def create_connection(self, options: Any, callback: Any = None) -> net.Socket:
+            self.note("create")
+            return super().create_connection(options, callback)
+
+        def keep_socket_alive(self, socket: net.Socket) -> bool:
+            self.note("keep")
+            return super().keep_socket_alive(socket)
+
+        def reuse_socket(self, socket: net.Socket, request: Any) -> None:
+            self.note("reuse")
+            super().reuse_socket(socket, request)
+
+    with Nested() as agent:
+        agent.on("free", lambda sock, options: agent.note("free"))
+        channel = obtain(agent)
+        channel.socket.on("agentRemove", lambda: agent.note("agentRemove"))
+        channel.socket.on("close", lambda: agent.note("close"))
+        agent._release(channel, OPTIONS)
+        agent._release(obtain(agent), OPTIONS)
+        channel.socket.emit("agentRemove")
+        channel.socket.destroy()
+        assert {"create", "keep", "free", "agentRemove", "close"} <= set(asked)
+
+
+# Responses that only the waiting thread could read.
+
+
+def test_a_thread_that_waits_frees_what_it_left_unread_itself(server: RawServer) -> None:
+    with Agent(keep_alive=True, max_sockets=1) as agent:
+        unread = agent.get(server.url)  # held, and never read: this thread goes on
+        assert agent.get(server.url).get_response().read() == b"ok"
+        with pytest.raises(ConnectionResetError):
+            unread.get_response()
+
+
+def test_another_threads_waiting_takes_nothing_away(server: RawServer) -> None:
+    with Agent(keep_alive=True, max_sockets=1) as agent:
+        mine = agent.get(server.url)
+        other = in_thread(lambda: agent.get(server.url).get_response().read())
+        eventually(lambda: waiting(agent) == 1, "it does not wait")
+        assert mine.get_response().read() == b"ok"
+        assert other.result() == b"ok"
+
+
+def test_nothing_is_kept_of_requests_that_were_dropped() -> None:
+    with RawServer(lambda peer: peer.answer_all(OK)) as server, Agent(keep_alive=True) as agent:
+        for _ in range(10):
+            agent.get(server.url)
+        eventually(lambda: not agent._unread, "something is kept")
+        eventually(lambda: not agent.sockets, "a socket is in use")

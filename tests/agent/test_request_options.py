@@ -1,0 +1,123 @@
+"""`RequestOptions`: one checked object from URLs, keywords, mappings and each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nhttp._agent.options import RequestOptions
+from nhttp.errors import InvalidArgument
+
+
+def gather(source: Any = None, **keywords: Any) -> RequestOptions:
+    return RequestOptions.gather(source, keywords)
+
+
+def test_nothing_said_is_a_get_of_the_root_of_this_machine() -> None:
+    options = gather()
+    assert (options.method, options.path) == ("GET", "/")
+    assert (options.target_host, options.target_port) == ("localhost", 80)
+
+
+def test_a_url_says_host_port_path_and_query() -> None:
+    options = gather("http://example.test:8080/a/b?c=d")
+    assert options.target_host == "example.test"
+    assert options.target_port == 8080
+    assert options.path == "/a/b?c=d"
+    assert options.protocol == "http:"
+
+
+def test_a_url_without_a_path_asks_for_the_root() -> None:
+    assert gather("http://h").path == "/"
+    assert gather("http://h?x").path == "/?x"
+
+
+def test_a_fragment_is_not_sent() -> None:
+    assert gather("http://h/a#b").path == "/a"
+
+
+def test_percent_encoding_is_left_as_it_is() -> None:
+    assert gather("http://h/a%20b%2Fc%zz?%41").path == "/a%20b%2Fc%zz?%41"
+
+
+def test_an_ipv6_host_loses_its_brackets_for_connecting_and_keeps_them_in_the_field() -> None:
+    options = gather("http://[::1]:8080/")
+    assert options.target_host == "::1"
+    assert options.host_field(80) == "[::1]:8080"
+    assert gather("http://[::1]/").host_field(80) == "[::1]"
+
+
+def test_the_host_field_says_a_port_that_is_not_the_default_one() -> None:
+    assert gather("http://h/").host_field(80) == "h"
+    assert gather("http://h:80/").host_field(80) == "h"
+    assert gather("http://h:81/").host_field(80) == "h:81"
+    assert gather("http://h/", default_port=443).host_field(443) == "h"
+
+
+def test_user_information_becomes_basic_authentication() -> None:
+    assert gather("http://u:p%40@h/").authorization() == "Basic dTpwQA=="
+    assert gather("http://h/", auth="u:p@").authorization() == "Basic dTpwQA=="
+    assert gather("http://h/").authorization() is None
+
+
+def test_keywords_win_over_the_url() -> None:
+    options = gather("http://h/a", path="/b", method="post", hostname="other")
+    assert (options.path, options.method, options.target_host) == ("/b", "POST", "other")
+
+
+def test_hostname_is_preferred_over_host() -> None:
+    assert gather(host="a", hostname="b").target_host == "b"
+
+
+def test_a_mapping_has_the_names_of_the_options() -> None:
+    options = gather({"host": "h", "port": "8080", "headers": {"X-A": "1"}})
+    assert options.target_port == 8080
+    assert options.headers == {"X-A": "1"}
+
+
+def test_options_can_be_used_again_with_changes() -> None:
+    first = gather("http://h/a", headers=[("X-A", "1")])
+    second = gather(first, path="/b")
+    assert (first.path, second.path) == ("/a", "/b")
+    assert second.headers == [("X-A", "1")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "shown"),
+    [
+        ({"path": "/a b"}, "ERR_UNESCAPED_CHARACTERS", "' '"),
+        ({"path": "/a\r\nX: y"}, "ERR_UNESCAPED_CHARACTERS", "'\\r'"),
+        ({"path": "/caf\u00e9"}, "ERR_UNESCAPED_CHARACTERS", "\u00e9"),
+        ({"method": "FETCH"}, "ERR_INVALID_HTTP_TOKEN", "FETCH"),
+        ({"method": "GE T"}, "ERR_INVALID_HTTP_TOKEN", "GE T"),
+        ({"host": "a b"}, "ERR_INVALID_ARG_VALUE", "a b"),
+        ({"host": "h/x"}, "ERR_INVALID_ARG_VALUE", "h/x"),
+        ({"port": 65536}, "ERR_SOCKET_BAD_PORT", "65536"),
+        ({"port": "http"}, "ERR_SOCKET_BAD_PORT", "http"),
+        ({"timeout": -1}, "ERR_INVALID_ARG_VALUE", "-1"),
+        ({"hots": "h"}, "ERR_INVALID_ARG_VALUE", "hots"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_and_shown(
+    arguments: dict[str, Any], code: str, shown: str
+) -> None:
+    with pytest.raises(InvalidArgument) as raised:
+        gather(**arguments)
+    assert raised.value.code == code
+    assert shown in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "h/path", "//h/path", "http://", "http:///p", "http://h:x/", "http://h/a\tb", "/p"]
+)
+def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(InvalidArgument) as raised:
+        gather(url)
+    assert raised.value.code == "ERR_INVALID_URL"
+    assert repr(url) in str(raised.value)
+
+
+def test_a_source_of_another_kind_is_refused() -> None:
+    with pytest.raises(InvalidArgument):
+        gather(42)

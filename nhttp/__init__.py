@@ -8,7 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from nhttp import errors, net
+from nhttp._agent.agent import Agent
+from nhttp._agent.options import RequestOptions
+from nhttp._create_client import create_client  # pyright: ignore[reportDeprecated]
 from nhttp._parser import METHODS
+from nhttp.client import ClientRequest, Information, get, global_agent, request
 from nhttp.incoming import IncomingMessage
 from nhttp.options import MAX_HEADER_SIZE
 from nhttp.response import ServerResponse
@@ -23,14 +27,22 @@ if TYPE_CHECKING:
 __all__ = [
     "METHODS",
     "STATUS_CODES",
+    "Agent",
+    "ClientRequest",
     "IncomingMessage",
+    "Information",
     "RequestListener",
+    "RequestOptions",
     "Server",
     "ServerResponse",
+    "create_client",
     "create_server",
     "errors",
+    "get",
+    "global_agent",
     "max_header_size",
     "net",
+    "request",
 ]
 
 max_header_size: Final = MAX_HEADER_SIZE

@@ -1,0 +1,450 @@
+"""How the answer is read: on the request's own thread, or on the thread that asks for it.
+
+One thread at a time is the reader. It claims that under the lock, reads heads up to the final one,
+and makes the response; a final head that nobody wants yet is put aside, unread, for whoever comes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+from nhttp import _threads
+from nhttp._request.connecting import CONSUMERS, ConnectingRequest
+from nhttp._request.sending import SEND_FIRST, Style
+from nhttp._timers import now
+from nhttp.errors import ConnectionReset, ParseError, SocketTimeout, StateError
+from nhttp.headers import Headers, flatten
+from nhttp.incoming import IncomingMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nhttp._parser import ResponseHead
+
+__all__ = ["Information", "ReadingRequest"]
+
+_log = logging.getLogger("nhttp.client")
+
+
+@attrs.frozen
+class Information:
+    """An interim response other than ``100 Continue``: what ``'information'`` listeners are given.
+
+    Attributes:
+        status_code: 102 to 199.
+        status_message: The reason phrase.
+        http_version: ``"1.1"``.
+        headers: Its fields.
+        raw_headers: Its fields as they came: name, value, name, value …
+    """
+
+    status_code: int
+    status_message: str
+    http_version: str
+    headers: Headers
+    raw_headers: list[str]
+
+
+class _ListenerError(Exception):
+    """A listener raised, and that was dealt with."""
+
+
+class ReadingRequest(ConnectingRequest):
+    """The third layer of `ClientRequest`. Any thread may call any method."""
+
+    # Guarded by `_lock`:
+    _reader = 0  # ident of the thread that reads the answer; 0: none
+    _answer: Callable[[], IncomingMessage | None] | None = None  # the response, once there is one
+    _unclaimed: ResponseHead | None = None  # a final head that nobody has asked for yet
+    _abandoned = False  # if nobody wants the answer when it comes, nobody ever will
+    _tunnel = False  # the answer made a tunnel of the connection
+    _too_late = False  # it was destroyed, and that was told, before there was an answer
+    _continued = False
+    _error_seen = False
+
+    # What the layer above gives.
+
+    def _drop_answer(self) -> None:
+        """Nobody can read the answer any more: free the socket."""
+        raise NotImplementedError
+
+    def _answer_over(self, error: BaseException | None) -> None:
+        """The response has ended, or broken off; its own listeners were told."""
+        raise NotImplementedError
+
+    # Reading, on whichever thread has claimed it.
+
+    def _run(self) -> None:
+        """The request's own thread, in callback style."""
+        self._connect()
+        if self._exchange is None:
+            return
+        self._reader = threading.get_ident()
+        with self._lock:
+            large = self.writable_length > SEND_FIRST
+        if large:
+            with self._lock:
+                self._direct = True
+            _threads.run(self._send_queue, name="nhttp-upload")
+        else:
+            self._guarded(self._send_first)
+        self._run_reader()
+
+    def _send_first(self) -> None:
+        """Send what was queued before there was a socket; from then on writers send themselves."""
+        while True:
+            self._send_queue()
+            with self._lock:
+                if not self._pending and self._end_sent == self._write_ended:
+                    self._direct = True
+                    return
+
+    def _run_reader(self) -> None:
+        """Read the answer on a thread of the request's own, and emit it."""
+        self._reader = threading.get_ident()
+        self._guarded(self._read_and_deliver)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Do something on the request's own thread, where nobody else sees what is raised."""
+        try:
+            work()
+        except Exception as error:
+            self._listener_failed(error)
+
+    def _listener_failed(self, error: Exception) -> None:
+        _log.error("a listener of %r raised; the exchange is destroyed", self, exc_info=error)
+        self._error_seen = True
+        self.destroy(error)
+
+    def _read_and_deliver(self) -> None:
+        try:
+            while (head := self._next_head(None)).interim:
+                self._guarded_interim(head)
+        except _ListenerError:
+            return
+        except Exception as error:
+            self.destroy(error)
+            return
+        if self._switches(head):
+            self._switched(head)
+            return
+        if not self._hears_response(head):
+            return
+        response = self._accept(head)
+        if self._too_late:
+            return
+        response._driven = True  # by this thread, once the listener has returned
+        self._latch("response", response)
+        response._drive_claimed()
+
+    def _hears_response(self, head: ResponseHead) -> bool:
+        """Whether somebody listens; if not, the head is put aside for whoever comes later."""
+        abandoned = False
+        with self._lock:
+            if self._listeners.get("response"):
+                return True
+            self._reader = 0
+            if self._abandoned:
+                abandoned = True
+            else:
+                self._unclaimed = head
+            self._notify()
+        if abandoned:
+            self._drop_answer()
+        else:
+            self._look_for_consumers()
+        return False
+
+    def _guarded_interim(self, head: ResponseHead) -> None:
+        try:
+            self._interim(head)
+        except Exception as error:
+            self._listener_failed(error)
+            raise _ListenerError from error
+
+    def _next_head(self, until: float | None) -> ResponseHead:
+        """Read a head, and make sure that somebody can take it; this thread is the reader.
+
+        Raises:
+            SocketTimeout: Not in time; nothing is lost.
+            Exception: What ended the request.
+        """
+        with self._lock:
+            unclaimed, self._unclaimed = self._unclaimed, None
+        if unclaimed is not None:
+            return unclaimed
+        while True:
+            exchange = self._exchange
+            assert exchange is not None
+            try:
+                head = exchange.read_head(until)
+            except SocketTimeout:
+                raise
+            except Exception as error:
+                if self._may_repeat(exchange, error):
+                    self._repeat(exchange)
+                    continue
+                if isinstance(error, ParseError):
+                    raise
+                raise self._send_failure or error from None
+            if self._switches(head) and not self.listener_count(self._switch_event()):
+                raise ConnectionReset(
+                    f"the server answered {head.status} and nobody listens for "
+                    f"{self._switch_event()!r}",
+                    "ECONNRESET",
+                )
+            return head
+
+    def _switches(self, head: ResponseHead) -> bool:
+        """Whether the connection is no longer HTTP's behind this head."""
+        tunnel = self.method == "CONNECT" and 200 <= head.status < 300
+        return head.status == 101 or tunnel
+
+    def _switch_event(self) -> Literal["connect", "upgrade"]:
+        return "connect" if self.method == "CONNECT" else "upgrade"
+
+    def _interim(self, head: ResponseHead) -> None:
+        if head.status == 100:
+            with self._lock:
+                self._continued = True
+                self._notify()
+            self._latch("continue")
+            return
+        self.emit(
+            "information",
+            Information(
+                head.status,
+                head.reason,
+                f"1.{head.minor_version}",
+                Headers(head.fields),
+                flatten(head.fields),
+            ),
+        )
+
+    def _accept(self, head: ResponseHead) -> IncomingMessage:
+        """Make the response; the thread that reads calls this."""
+        exchange = self._exchange
+        assert exchange is not None
+        exchange.settle(head)
+        response = IncomingMessage(head, exchange.socket, exchange)
+        response.request = self._itself()
+        response._on_over = self._answer_over
+        if not head.has_body and not head.until_close:
+            end = exchange.read_body()
+            assert not isinstance(end, bytes)
+            response._completed(end)
+        self.agent._claimed(self._itself())
+        self._answered(_giving(response))
+        return response
+
+    def _answered(self, answer: Callable[[], IncomingMessage | None]) -> None:
+        with self._lock:
+            self._answer = answer
+            self._reader = 0
+            failure = self._failure
+            self._too_late = failure is not None
+            self._notify()
+        response = answer()
+        if failure is not None and response is not None and not response.complete:
+            response._abort(failure)  # destroyed while the head was read
+
+    def _switched(self, head: ResponseHead) -> None:
+        """The connection is a tunnel, or speaks another protocol from here on."""
+        exchange = self._exchange
+        assert exchange is not None
+        rest = exchange.detach()
+        socket = exchange.socket
+        response = IncomingMessage(head, socket, exchange)
+        response.request = self._itself()
+        response.complete = True
+        self.agent._claimed(self._itself())
+        self._tunnel = True
+        self._answered(_giving(response))
+        socket._driven = True
+        try:
+            self._latch(self._switch_event(), response, socket, rest)
+            self._latch("close")
+            socket._drive_claimed()
+        except BaseException as error:
+            socket.destroy(error if isinstance(error, Exception) else None)
+            raise
+        finally:
+            socket._release()
+
+    # Blocking style.
+
+    def get_response(self, timeout: float | None = None) -> IncomingMessage:
+        """Block until the answer's head is there, and give it; its body is read by whoever asks.
+
+        Args:
+            timeout: Seconds to wait at the most. Default: as long as it takes.
+
+        Returns:
+            The same response each time.
+
+        Raises:
+            TimeoutError: No answer in time; it can be asked for again.
+            OSError: No answer came: refused, reset, timed out.
+            ParseError: What came is no answer.
+            StateError: The answer was a tunnel, which a listener got.
+        """
+        until = None if timeout is None else now() + timeout
+        self.flush_headers()
+        if not self._claim_reading(until, stop_at_continue=False):
+            return self._known_answer()
+        head = self._read_as_caller(until, stop_at_continue=False)
+        assert head is not None
+        return self._take_head(head)
+
+    def _read_as_caller(
+        self, until: float | None, *, stop_at_continue: bool
+    ) -> ResponseHead | None:
+        """Read on a thread that has claimed it, up to the final head or ``100 Continue``."""
+        try:
+            while (head := self._next_head(until)).interim:
+                self._interim(head)
+                if self._continued and stop_at_continue:
+                    self._stop_reading()
+                    return None
+        except BaseException as error:
+            expired = isinstance(error, SocketTimeout) and until is not None
+            if isinstance(error, Exception) and not (expired and not self._destroyed):
+                self._fail_reading(error)
+            self._stop_reading()
+            raise
+        return head
+
+    def _stop_reading(self) -> None:
+        """Let another thread read, and one of the request's own if somebody listens by now."""
+        with self._lock:
+            self._reader = 0
+            self._notify()
+        self._look_for_consumers()
+
+    def _take_head(self, head: ResponseHead) -> IncomingMessage:
+        """Make the response that the calling thread is given."""
+        if self._switches(head):
+            self._switched(head)
+            raise self._was_a_tunnel()
+        response = self._accept(head)
+        # Weakly: who drops the request and its response is done with both.
+        self._answer = weakref.ref(response)
+        if self.listener_count("response"):
+            self._latch("response", response)
+        return response
+
+    def _was_a_tunnel(self) -> StateError:
+        return StateError(
+            "the answer made a tunnel, which a listener was given", "ERR_STREAM_DESTROYED"
+        )
+
+    def _fail_reading(self, error: Exception) -> None:
+        self._error_seen = True
+        self.destroy(error)
+
+    def _claim_reading(self, until: float | None, *, stop_at_continue: bool) -> bool:
+        """Become the thread that reads; False when there is nothing to be read any more."""
+        with self._lock:
+            while True:
+                if self._answer is not None or (stop_at_continue and self._continued):
+                    return False
+                if self._failure is not None or self._destroyed:
+                    self._error_seen = True
+                    raise self._destroyed_error("read the answer")
+                ready = self._unclaimed is not None or (
+                    self._style is Style.BLOCKING and self._exchange is not None
+                )
+                if ready and not self._reader:
+                    if stop_at_continue and self._unclaimed is not None:
+                        return False
+                    self._reader = threading.get_ident()
+                    return True
+                if self._own_thread == threading.get_ident():
+                    raise StateError(
+                        "the answer cannot be waited for on the thread that reads it",
+                        "ERR_INVALID_STATE",
+                    )
+                remaining = None if until is None else until - now()
+                if remaining is not None and remaining <= 0:
+                    raise SocketTimeout("no answer came in time", "ETIMEDOUT", syscall="read")
+                self._wait(remaining)
+
+    def _known_answer(self) -> IncomingMessage:
+        if self._tunnel:
+            raise self._was_a_tunnel()
+        response = None if self._answer is None else self._answer()
+        if response is None:
+            raise StateError("the response was dropped already", "ERR_STREAM_DESTROYED")
+        return response
+
+    def wait_continue(self, timeout: float | None = None) -> bool:
+        """Send the head, and block until the server wants the body.
+
+        Args:
+            timeout: Seconds to wait at the most. Default: as long as it takes.
+
+        Returns:
+            True: ``100 Continue`` came. False: a final answer came instead; see `get_response`.
+
+        Raises:
+            TimeoutError: Neither came in time. Sending the body then is allowed (RFC 9110, 10.1.1).
+            OSError: The connection failed.
+        """
+        until = None if timeout is None else now() + timeout
+        self.flush_headers()
+        if not self._claim_reading(until, stop_at_continue=True):
+            return self._continued
+        head = self._read_as_caller(until, stop_at_continue=True)
+        if head is None:
+            return True
+        if self._switches(head):
+            self._switched(head)
+            return False
+        with self._lock:
+            self._unclaimed = head
+        self._stop_reading()
+        return False
+
+    # A listener that comes late.
+
+    def _listener_added(self, event: str) -> None:
+        if event in CONSUMERS:
+            self._consumer_added(event)
+        elif event == "error" and self._is_latched("error"):
+            self._error_seen = True
+
+    def _consumer_added(self, event: str) -> None:
+        """Somebody listens for the answer: read it on a thread of the request's own."""
+        if self._style is Style.UNDECIDED:
+            if event == "continue" and self.has_header("expect"):
+                self.flush_headers()
+            return
+        response = None
+        with self._lock:
+            readable = self._style is Style.BLOCKING and self._direct
+            if self._unclaimed is not None:
+                readable = event == "response"  # for nobody else is that head of any use
+            start = readable and not self._reader and self._answer is None and not self._destroyed
+            if start:
+                self._reader = -1
+            elif event == "response" and self._answer is not None and not self._tunnel:
+                response = self._answer()
+        if start:
+            self._start(self._run_reader)
+        elif response is not None and self._style is Style.BLOCKING:
+            self._latch("response", response)
+
+    def _look_for_consumers(self) -> None:
+        """Do what `_consumer_added` could not do yet."""
+        for event in CONSUMERS:
+            if self.listener_count(event):
+                self._consumer_added(event)
+
+
+def _giving(response: IncomingMessage) -> Callable[[], IncomingMessage]:
+    return lambda: response

@@ -1,0 +1,312 @@
+"""What a request sends: its head, its body, and the queue in which both wait for a connection.
+
+Everything that is written is queued first. Whoever finds a connection hands the queue over, under
+the write lock; a failure to send is kept for later, because an answer may have come before it.
+"""
+
+from __future__ import annotations
+
+import threading
+from enum import Enum
+from typing import TYPE_CHECKING, Self, cast
+
+from nhttp import _threads
+from nhttp._encoding import encode
+from nhttp.errors import StateError
+from nhttp.outgoing import Framing, OutgoingMessage
+from nhttp.streams._writable import end_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nhttp._agent.agent import Agent
+    from nhttp._agent.options import RequestOptions
+    from nhttp._exchange import Exchange
+    from nhttp.client import ClientRequest
+    from nhttp.streams import BytesLike, Callback
+
+__all__ = ["SEND_FIRST", "SendingRequest", "Style"]
+
+# Without a body of its own, such a request says nothing of one (RFC 9110, 9.3).
+_BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+# What a request's own thread sends itself before it reads; more is sent beside the reading, because
+# a server that answers while it is being sent to may not take more before its answer is taken.
+SEND_FIRST = 64 * 1024
+# What is kept of a request, to be sent again on a fresh connection.
+_REPLAYED = 64 * 1024
+
+
+class Style(Enum):
+    """How a request is driven."""
+
+    UNDECIDED = "nothing was sent yet"
+    CALLBACKS = "by a thread of its own"
+    BLOCKING = "by the threads that call"
+
+
+class SendingRequest(OutgoingMessage):
+    """The first layer of `ClientRequest`. Any thread may call any method."""
+
+    options: RequestOptions
+    agent: Agent
+    method: str
+    path: str
+    host: str
+
+    # Guarded by `_lock`:
+    _style = Style.UNDECIDED
+    _exchange: Exchange | None = None
+    _direct = False  # there is a socket, and what was queued before it is sent
+    _need_drain = False
+    _streams = False  # the body was begun with `write`: its length is not to be known (as in Node)
+    _flush_wanted = False  # the head is to go out although nothing is behind it yet
+    _end_sent = False
+    _own_thread = 0  # ident of the request's own thread
+    # Used by the thread that sends, under `_write_lock`:
+    _send_failure: OSError | None = None
+    _replay: list[bytes] | None = None
+
+    def _itself(self) -> ClientRequest:
+        return cast("ClientRequest", self)
+
+    # What the layers above give.
+
+    def _begin(self) -> None:
+        """Decide the style, once, and get a socket in that style."""
+        raise NotImplementedError
+
+    # The head.
+
+    def _start_line(self) -> str:
+        return f"{self.method} {self.path} HTTP/1.1\r\n"
+
+    def _connection_lines(self) -> str:
+        said = self.get_header("connection")
+        if said is None:
+            value = "keep-alive" if self.should_keep_alive else "close"
+            return f"Connection: {value}\r\n"
+        tokens = {token.strip().lower() for token in ",".join([*_list(said)]).split(",")}
+        if "close" in tokens:
+            self.should_keep_alive = False
+        elif "keep-alive" in tokens:
+            self.should_keep_alive = True
+        return ""
+
+    def _frame(
+        self, headers: dict[str, tuple[str, str | list[str]]], body_size: int | None
+    ) -> None:
+        said = "content-length" in headers or "transfer-encoding" in headers
+        if not said and self.method in _BODILESS and not body_size and not self._streams:
+            self._framing = Framing.NONE
+        else:
+            super()._frame(headers, body_size)
+
+    def _wants_upgrade(self) -> bool:
+        connection = self.get_header("connection")
+        return self.has_header("upgrade") and "upgrade" in ",".join(_list(connection)).lower()
+
+    # Writing.
+
+    def write(
+        self,
+        chunk: str | BytesLike,
+        encoding: str | Callback | None = None,
+        callback: Callback | None = None,
+    ) -> bool:
+        """Send a piece of the body, and the head with it if it is not out.
+
+        In callback style what comes before the socket is queued. In blocking style, and once there
+        is a socket, this blocks until the kernel has the octets.
+
+        Args:
+            chunk: Text or anything bytes-like.
+            encoding: How text becomes octets. Default: ``"utf8"``.
+            callback: Called when the octets are with the kernel, by the thread that sent them.
+
+        Returns:
+            False when the octets were queued; ``'drain'`` follows.
+
+        Raises:
+            StateError: After `end`; or the head went out and promised no body.
+            OSError: The request has failed, and nobody listens for ``'error'``.
+        """
+        if callable(encoding):
+            encoding, callback = None, encoding
+        data = bytes(encode(chunk, encoding or self._default_encoding))
+        with self._lock:
+            if self._has_failed():
+                return False
+            self._check_writable()
+            if self._head_sent and self._framing is Framing.NONE and data:
+                raise StateError(
+                    f"the head of this {self.method} went out without a body: set Content-Length "
+                    "or Transfer-Encoding before it does",
+                    "ERR_HTTP_BODY_NOT_ALLOWED",
+                )
+            if not self._head_sent:
+                self._check_head()
+            # Whether there is a socket yet, and so whether `end` comes before the head goes out, is
+            # a matter of luck; what is sent must not be.
+            self._streams = self._streams or not self._corked
+            self._queue(data, callback)
+        self._begin()
+        return self._send_now()
+
+    def end(
+        self,
+        chunk: str | BytesLike | Callback | None = None,
+        encoding: str | Callback | None = None,
+        callback: Callback | None = None,
+    ) -> Self:
+        """Send the last of the request. Every request must be ended, also one without a body.
+
+        Network errors are not raised here: they are for ``'error'`` listeners and `get_response`.
+
+        Args:
+            chunk: The last octets, or all; the callback may stand in its place.
+            encoding: How text becomes octets. Default: ``"utf8"``.
+            callback: A listener for ``'finish'``.
+
+        Raises:
+            StateError: A chunk is given after an earlier `end`.
+        """
+        chunk, encoding, callback = end_arguments(chunk, encoding, callback)
+        data = b"" if chunk is None else bytes(encode(chunk, encoding or self._default_encoding))
+        if callback is not None:
+            self.once("finish", callback)
+        with self._lock:
+            if chunk is None and (self._write_ended or self._destroyed):
+                return self
+            if self._has_failed():
+                return self
+            self._check_writable()
+            if not self._head_sent:
+                self._check_head()
+            if data:
+                self._queue(data, None)
+            self._write_ended = True
+            self._corked = 0
+        self._begin()
+        self._send_now()
+        return self
+
+    def _has_failed(self) -> bool:
+        """Whether the request has failed and somebody was told: writing is of no use, no error."""
+        return self._destroyed and self.listener_count("error") > 0
+
+    def flush_headers(self) -> None:
+        """Send the head now, instead of with the first octets of the body."""
+        with self._lock:
+            if self._head_sent or self._destroyed:
+                return
+            self._check_head()
+            self._flush_wanted = True
+        self._begin()
+        self._send_now()
+
+    def flush(self) -> None:
+        """Send what was written while corked (`io.IOBase`)."""
+        if self._pending:
+            self._begin()
+            self._send_now()
+
+    @property
+    def writable_need_drain(self) -> bool:
+        """Whether a `write` returned False and ``'drain'`` is still to come."""
+        return self._need_drain
+
+    def _send_now(self) -> bool:
+        """Send what is queued if there is a socket; False when it stays queued for now."""
+        with self._lock:
+            while self._style is Style.BLOCKING and not self._direct and not self._destroyed:
+                self._wait()  # another thread is connecting
+            large = self.writable_length > SEND_FIRST
+            if not self._direct or self._corked:
+                self._need_drain = True
+                return False
+            if large and threading.get_ident() == self._own_thread:
+                self._need_drain = True
+            else:
+                large = False
+        if large:
+            _threads.run(self._send_queue, name="nhttp-upload")
+            return False
+        self._send_queue()
+        return True
+
+    def _send_queue(self) -> None:
+        """Hand over everything that is queued; any thread, several in turn."""
+        try:
+            with self._write_lock:
+                exchange, callbacks, last = self._send_pending()
+        except BaseException:  # Ctrl-C, say: nobody knows how much of it went out
+            self.destroy()
+            raise
+        if exchange is None:
+            return
+        for callback in callbacks:
+            callback()
+        if last:
+            self._all_sent(exchange)
+        with self._lock:
+            drained, self._need_drain = self._need_drain, False
+        if drained and not last:
+            self.emit("drain")
+
+    def _send_pending(self) -> tuple[Exchange | None, list[Callback], bool]:
+        """Send the queue; `_write_lock` is held.
+
+        Returns:
+            The exchange if there is one, whom to call now, and whether that was the last of it.
+        """
+        with self._lock:
+            chunks, callbacks = self._pending or [], self._pending_callbacks or []
+            self._pending = self._pending_callbacks = None
+            last = self._write_ended and not self._end_sent
+            self._end_sent = self._end_sent or last
+            exchange = self._exchange
+        if exchange is None:
+            return None, [], False
+        out: list[BytesLike] = []
+        if not self._head_sent and (chunks or last or self._flush_wanted):
+            self._streams = self._streams or (bool(chunks) and not last)
+            known = last and not self._streams
+            out.append(self._render_head(sum(map(len, chunks)) if known else None))
+        for chunk in chunks:
+            out.extend(self._frame_chunk(chunk))
+        if last:
+            out.extend(self._frame_end())
+        if out:
+            self._transmit(exchange, out)
+        return exchange, callbacks, last
+
+    def _all_sent(self, exchange: Exchange) -> None:
+        """The last octets went out, unless the connection failed before."""
+        failed = self._send_failure is not None
+        exchange.sent(keep_alive=self.should_keep_alive and not failed)
+        if not failed:
+            self._finish()
+
+    def _transmit(self, exchange: Exchange, out: Sequence[BytesLike]) -> None:
+        """Send; a failure is kept, for an answer may have come before it. `_write_lock` is held."""
+        if exchange.reused:
+            self._remember(out)
+        if self._send_failure is None:
+            try:
+                exchange.transmit(out)
+            except OSError as error:
+                self._send_failure = error
+
+    def _remember(self, out: Sequence[BytesLike]) -> None:
+        """Keep what is sent on a used connection, in case it turns out to be dead."""
+        kept = [] if not self._replay else self._replay
+        kept.extend(bytes(piece) for piece in out)
+        self._replay = kept if sum(map(len, kept)) <= _REPLAYED else None
+        if self._replay is None and self._exchange is not None:
+            self._exchange.reused = False  # too much to be sent again
+
+
+def _list(value: str | list[str] | None) -> list[str]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else value

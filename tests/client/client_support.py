@@ -1,0 +1,150 @@
+"""A server of plain sockets whose every connection follows a script, for tests of the client."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+from typing import TYPE_CHECKING, Any
+
+from support import SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+__all__ = ["OK", "Peer", "Scripted", "answer", "ignore", "scripted"]
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class Peer:
+    """The server's end of a connection."""
+
+    def __init__(self, sock: socket.socket, index: int) -> None:
+        self.sock = sock
+        self.index = index  # which connection of the server this is
+        self.head = b""
+        self._rest = b""
+
+    def read_head(self) -> bytes:
+        """Give a request's head; ``b""`` when the client has ended."""
+        while b"\r\n\r\n" not in self._rest:
+            block = self.sock.recv(65536)
+            if not block:
+                return b""
+            self._rest += block
+        head, self._rest = self._rest.split(b"\r\n\r\n", 1)
+        self.head = head + b"\r\n\r\n"
+        return self.head
+
+    def read(self, size: int) -> bytes:
+        while len(self._rest) < size:
+            block = self.sock.recv(65536)
+            if not block:
+                break
+            self._rest += block
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
+
+    def read_until(self, mark: bytes) -> bytes:
+        while mark not in self._rest:
+            block = self.sock.recv(65536)
+            assert block, "the client has ended"
+            self._rest += block
+        data, self._rest = self._rest.split(mark, 1)
+        return data + mark
+
+    def read_all(self) -> bytes:
+        while block := self.sock.recv(65536):
+            self._rest += block
+        return self._rest
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def end(self) -> None:
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def reset(self) -> None:
+        """Close so that the client gets a reset."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+
+class Scripted:
+    """Runs `script` for every connection, on a thread of its own."""
+
+    def __init__(self, script: Callable[[Peer], object]) -> None:
+        self._script = script
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.peers: list[Peer] = []
+        self.heads: list[bytes] = []
+        self.failures: list[BaseException] = []
+        self._closing = False
+        self._threads: list[threading.Thread] = []
+        self._acceptor = threading.Thread(target=self._accept, daemon=True)
+        self._acceptor.start()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"host": "127.0.0.1", "port": self.port}
+
+    def _accept(self) -> None:
+        while True:
+            sock, _ = self._listener.accept()
+            if self._closing:
+                sock.close()
+                return
+            sock.settimeout(SECONDS)
+            peer = Peer(sock, len(self.peers))
+            self.peers.append(peer)
+            thread = threading.Thread(target=self._serve, args=(peer,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, peer: Peer) -> None:
+        with peer.sock:
+            try:
+                self._script(peer)
+            except (ConnectionError, TimeoutError):
+                pass  # the client may go when it wants
+            except BaseException as error:
+                self.failures.append(error)
+
+    def close(self) -> None:
+        self._closing = True
+        with socket.create_connection(("127.0.0.1", self.port)):
+            self._acceptor.join(SECONDS)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(SECONDS)
+            assert not thread.is_alive(), "a script waits for the client in vain"
+        if self.failures:
+            raise self.failures[0]
+
+
+@contextlib.contextmanager
+def scripted(script: Callable[[Peer], object]) -> Generator[Scripted]:
+    server = Scripted(script)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def answer(*octets: bytes) -> Callable[[Peer], None]:
+    """A script: one answer to every request, until the client ends."""
+
+    def script(peer: Peer) -> None:
+        while peer.read_head():
+            for each in octets:
+                peer.send(each)
+
+    return script
+
+
+def ignore(*_arguments: object) -> None:
+    """A listener that does nothing."""

@@ -1,0 +1,26 @@
+"""`create_client`: deprecated, and still there."""
+
+from __future__ import annotations
+
+import pytest
+
+import nhttp
+
+
+def test_it_constructs_a_client_for_one_server() -> None:
+    server = nhttp.create_server(lambda request, response: response.end(request.url))
+    with server.listen(0, "127.0.0.1"):
+        address = server.address()
+        assert isinstance(address, nhttp.net.Address)
+        with pytest.warns(DeprecationWarning, match="use nhttp.request"):
+            client = nhttp.create_client(address.port, "127.0.0.1")  # pyright: ignore[reportDeprecated]
+        request = client.request("GET", "/a?b", {"X-A": "1"})
+        request.end()
+        with request as response:
+            assert response.read() == b"/a?b"
+
+
+def test_port_and_host_refer_to_the_server_and_have_defaults() -> None:
+    with pytest.warns(DeprecationWarning, match="deprecated"):
+        client = nhttp.create_client()  # pyright: ignore[reportDeprecated]
+    assert (client.port, client.host) == (80, "localhost")

@@ -1,0 +1,445 @@
+"""What the manuals print and list: the examples, the head that is sent, methods, properties."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from client_support import OK, Peer, answer, scripted
+from support import SECONDS, Recorder, listening, port_of
+
+import nhttp
+from nhttp import net
+from nhttp._agent.agent import Agent
+from nhttp.client import get, global_agent, request
+from nhttp.errors import InvalidArgument, StateError
+
+if TYPE_CHECKING:
+    from nhttp.incoming import IncomingMessage
+
+
+def keeping(heads: list[bytes], body: int = 0) -> Any:
+    """A script that keeps the heads, takes a body, and answers."""
+
+    def script(peer: Peer) -> None:
+        while head := peer.read_head():
+            heads.append(head)
+            peer.read(body)
+            peer.send(OK)
+
+    return script
+
+
+def fields(head: bytes) -> list[str]:
+    return head.decode("latin-1").split("\r\n")[1:-2]
+
+
+# The manual of v6.17.1, http.request: the POST of a form.
+def test_the_example_of_http_request() -> None:
+    printed: list[str] = []
+
+    def handler(req: nhttp.IncomingMessage, res: nhttp.ServerResponse) -> None:
+        assert req.headers["content-type"] == "application/x-www-form-urlencoded"
+        res.end(b"BODY:" + req.read())
+
+    with listening(nhttp.create_server(handler)) as server:
+        post_data = "msg=Hello+World%21"
+        options: Any = {
+            "hostname": "127.0.0.1",
+            "port": port_of(server),
+            "path": "/upload",
+            "method": "POST",
+            "headers": {
+                "Content-Type": "application/x-www-form-urlencoded",
+                "Content-Length": len(post_data),
+            },
+        }
+        over = threading.Event()
+
+        def callback(res: IncomingMessage) -> None:
+            printed.append(f"STATUS: {res.status_code}")
+            res.set_encoding("utf8")
+            res.on("data", lambda chunk: printed.append(f"BODY: {chunk}"))
+            res.on("end", over.set)
+
+        req = request(options, callback)
+        req.on("error", lambda e: printed.append(f"problem with request: {e}"))
+        req.write(post_data)
+        req.end()
+        assert over.wait(SECONDS)
+    assert printed == ["STATUS: 200", f"BODY: BODY:{post_data}"]
+
+
+# The manual of v6.17.1, http.get: JSON, with its checks.
+def test_the_example_of_http_get() -> None:
+    results: list[Any] = []
+    over = threading.Event()
+
+    def handler(req: nhttp.IncomingMessage, res: nhttp.ServerResponse) -> None:
+        res.set_header("Content-Type", "application/json; charset=utf-8")
+        res.end(json.dumps({"name": "index"}))
+
+    def callback(res: IncomingMessage) -> None:
+        assert res.headers["content-type"].startswith("application/json")
+        res.set_encoding("utf8")
+        raw: list[str] = []
+        res.on("data", lambda chunk: raw.append(str(chunk)))
+
+        def end() -> None:
+            results.append(json.loads("".join(raw)))
+            over.set()
+
+        res.on("end", end)
+
+    with listening(nhttp.create_server(handler)) as server:
+        url = f"http://127.0.0.1:{port_of(server)}/index.json"
+        get(url, callback).on("error", results.append)
+        assert over.wait(SECONDS)
+        with get(url) as response:
+            assert json.load(response) == {"name": "index"}
+    assert results == [{"name": "index"}]
+
+
+# The manual of v6.17.1, Event: 'connect': a proxy, and a request through it.
+def test_the_example_of_connect() -> None:
+    def proxy_connect(req: nhttp.IncomingMessage, sock: net.Socket, head: bytes) -> None:
+        host, _, port = req.url.partition(":")
+        target = net.Socket()
+
+        def connected() -> None:
+            sock.write("HTTP/1.1 200 Connection Established\r\nProxy-agent: nhttp\r\n\r\n")
+            target.write(head)
+            target.pipe(sock)
+            sock.pipe(target)
+
+        target.connect(int(port), host, connected)
+
+    target = nhttp.create_server(lambda req, res: res.end("through"))
+    proxy = nhttp.create_server().on("connect", proxy_connect)
+    with listening(target), listening(proxy):
+        name = f"127.0.0.1:{port_of(target)}"
+        req = request(port=port_of(proxy), hostname="127.0.0.1", method="CONNECT", path=name)
+        req.end()
+        chunks: list[bytes] = []
+        over = threading.Event()
+
+        def on_connect(res: IncomingMessage, sock: net.Socket, head: bytes) -> None:
+            sock.write(f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n")
+            sock.on("data", chunks.append)
+            sock.on("end", over.set)
+
+        req.on("connect", on_connect)
+        assert over.wait(SECONDS)
+        assert b"".join(chunks).endswith(b"through")
+
+
+# The head.
+
+
+def test_the_head_of_a_plain_get() -> None:
+    heads: list[bytes] = []
+    with scripted(keeping(heads)) as server:
+        get(f"{server.url}/a?b=c").get_response().read()
+        assert heads[0].startswith(b"GET /a?b=c HTTP/1.1\r\n")
+        assert fields(heads[0]) == [f"Host: 127.0.0.1:{server.port}", "Connection: close"]
+
+
+def test_the_head_with_everything() -> None:
+    heads: list[bytes] = []
+    with scripted(keeping(heads)) as server, Agent(keep_alive=True) as agent:
+        req = request(
+            f"http://me:pass%20word@127.0.0.1:{server.port}",
+            method="delete",
+            headers=[("X-A", "1"), ("X-A", "2"), ("X-B", ["3", "4"])],
+            agent=agent,
+        )
+        assert req.set_header("X-C", 5) is req
+        req.append_header("X-C", "6")
+        assert req.get_header("x-c") == ["5", "6"]
+        req.remove_header("X-B")
+        assert not req.has_header("x-b")
+        req.end().get_response().read()
+        credentials = base64.b64encode(b"me:pass word").decode()
+        assert heads[0].startswith(b"DELETE / HTTP/1.1\r\n")
+        assert fields(heads[0]) == [
+            f"Host: 127.0.0.1:{server.port}",
+            "X-A: 1",
+            "X-A: 2",
+            f"Authorization: Basic {credentials}",
+            "X-C: 5",
+            "X-C: 6",
+            "Connection: keep-alive",
+        ]
+        with pytest.raises(StateError):
+            req.set_header("X-Late", "1")
+
+
+def test_a_host_of_ones_own() -> None:
+    heads: list[bytes] = []
+    with scripted(keeping(heads)) as server:
+        get(server.url, headers={"host": "other.example"}).get_response().read()
+        get(server.url, set_host=False).get_response().read()
+        get(server.url, default_port=server.port).get_response().read()
+        assert [fields(head)[0] for head in heads] == [
+            "host: other.example",
+            "Connection: close",
+            "Host: 127.0.0.1",
+        ]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS", "PUT"])
+def test_a_body_is_framed_whatever_the_method(method: str) -> None:
+    def handler(req: nhttp.IncomingMessage, res: nhttp.ServerResponse) -> None:
+        body = req.read()
+        coding = req.headers.get("transfer-encoding", req.headers.get("content-length", "none"))
+        res.end(f"{req.method} {coding} ".encode() + body)
+
+    with listening(nhttp.create_server(handler)) as server:
+        url = f"http://127.0.0.1:{port_of(server)}/"
+
+        def asked(*chunks: str) -> bytes:
+            req = request(url, method=method)
+            for chunk in chunks[:-1]:
+                req.write(chunk)
+            return req.end(chunks[-1] if chunks else None).get_response().read()
+
+        name = method.encode()
+        empty = b"0 " if method in ("POST", "PUT") else b"none "
+        assert asked() == name + b" " + empty
+        assert asked("ab") == name + b" 2 ab"
+        assert asked("ab", "cd") == name + b" chunked abcd"
+
+
+def test_trailers_in_both_directions() -> None:
+    def handler(req: nhttp.IncomingMessage, res: nhttp.ServerResponse) -> None:
+        body = req.read()
+        res.set_header("Trailer", "X-Sum")
+        res.write(body)
+        res.add_trailers({"X-Sum": req.trailers["x-sum"]})
+        res.end()
+
+    with listening(nhttp.create_server(handler)) as server:
+        url = f"http://127.0.0.1:{port_of(server)}/"
+        req = request(url, method="POST", headers={"Trailer": "X-Sum"})
+        req.write("body")
+        req.add_trailers({"X-Sum": "42"})
+        response = req.end().get_response()
+        assert response.trailers == {}
+        assert response.read() == b"body"
+        assert response.trailers == {"x-sum": "42"}
+        assert response.raw_trailers == ["X-Sum", "42"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"path": "/with space"},
+        {"path": "/line\r\nbreak"},
+        {"method": "NO SUCH"},
+        {"protocol": "https:"},
+        {"headers": {"bad name": "1"}},
+        {"headers": {"X": "line\r\nbreak"}},
+        {"headers": {"Content-Length": "no"}},
+        {"headers": {"Content-Length": "1", "Transfer-Encoding": "chunked"}},
+        {"auth": None, "port": 70000},
+        {"no_such_option": 1},
+    ],
+)
+def test_refusals_before_anything_is_sent(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        request("http://127.0.0.1:1/", **options)
+    assert isinstance(refusal.value, TypeError)
+    assert isinstance(refusal.value, ValueError)
+
+
+def test_writing_when_it_is_over() -> None:
+    with scripted(answer(OK)) as server:
+        req = request(server.url, method="POST").end("x")
+        assert req.end() is req
+        assert req.finished
+        assert req.writable_ended
+        assert req.writable_finished
+        with pytest.raises(StateError):
+            req.write("more")
+        with pytest.raises(StateError):
+            req.end("more")
+        req.get_response().read()
+    req = request(host="127.0.0.1", port=server.port, method="POST")
+    req.write("a")
+    with pytest.raises(ConnectionRefusedError):
+        req.write("b")
+    req = request(host="127.0.0.1", port=server.port, method="POST").on("error", lambda _: None)
+    assert not req.write("a")
+    assert not req.write("b")
+    req.end("c")
+
+
+def test_a_get_whose_head_promised_no_body() -> None:
+    with scripted(answer(OK)) as server:
+        req = request(server.url)
+        req.flush_headers()
+        assert req.headers_sent
+        with pytest.raises(StateError):
+            req.write("body")
+        assert req.end().get_response().read() == b"ok"
+
+
+def test_corked_writes_leave_together() -> None:
+    heads: list[bytes] = []
+    with scripted(keeping(heads, 4)) as server:
+        req = request(server.url, method="PUT", headers={"Content-Length": 4})
+        req.cork()
+        assert not req.write("ab")
+        before = req.headers_sent
+        assert not before
+        req.write("cd")
+        req.uncork()
+        assert req.headers_sent
+        assert req.end().get_response().read() == b"ok"
+
+
+def test_socket_options() -> None:
+    with scripted(answer(OK)) as server:
+        req = request(server.url)
+        assert req.set_no_delay() is req
+        assert req.set_socket_keep_alive(True, 1) is req
+        assert req.set_timeout(SECONDS) is req
+        before = req.socket
+        assert before is None
+        req.end()
+        assert req.socket is not None
+        assert req.socket.timeout == SECONDS
+        req.set_no_delay(False).set_socket_keep_alive().set_timeout(0)
+        assert req.socket.timeout == 0
+        req.get_response().read()
+
+
+def test_attributes() -> None:
+    req = request("http://example.com:81/p?q", method="post")
+    assert (req.method, req.path, req.host, req.protocol) == (
+        "POST",
+        "/p?q",
+        "example.com",
+        "http:",
+    )
+    assert req.agent is global_agent
+    assert req.aborted is None
+    assert not req.reused_socket
+    assert repr(req) == "<ClientRequest POST example.com/p?q>"
+    assert request("http://h/", agent=False).agent is not global_agent
+
+
+# Many at a time.
+
+
+def test_ten_concurrent_gets_from_one_thread() -> None:
+    together = threading.Barrier(10)
+
+    def handler(req: nhttp.IncomingMessage, res: nhttp.ServerResponse) -> None:
+        together.wait(SECONDS)
+        res.end(req.url)
+
+    with listening(nhttp.create_server(handler)) as server:
+        url = f"http://127.0.0.1:{port_of(server)}"
+        bodies: list[bytes] = []
+
+        def callback(response: IncomingMessage) -> None:
+            bodies.append(response.read())
+
+        recorders = [Recorder(get(f"{url}/{i}", callback), "close") for i in range(10)]
+        for recorder in recorders:
+            recorder.wait("close")
+        assert sorted(bodies) == [f"/{i}".encode() for i in range(10)]
+
+
+def test_a_chain_of_requests_over_one_socket() -> None:
+    over = threading.Event()
+    bodies: list[bytes] = []
+    with scripted(answer(OK)) as server, Agent(keep_alive=True, max_sockets=1) as agent:
+
+        def again(response: IncomingMessage) -> None:
+            response.on("data", bodies.append)
+            response.on("end", step)
+
+        def step() -> None:
+            if len(bodies) == 5:
+                over.set()
+            else:
+                agent.get(server.url, again)
+
+        step()
+        assert over.wait(SECONDS)
+        assert bodies == [b"ok"] * 5
+        assert len(server.peers) == 1
+
+
+def test_a_blocking_request_inside_a_callback() -> None:
+    with scripted(answer(OK)) as server, Agent(keep_alive=True, max_sockets=1) as agent:
+        bodies: list[bytes] = []
+
+        def callback(response: IncomingMessage) -> None:
+            bodies.append(response.read())
+            with agent.get(server.url) as second:
+                bodies.append(second.read())
+
+        Recorder(agent.get(server.url, callback), "close").wait("close")
+        second = agent.get(server.url)
+        bodies.append(second.get_response(SECONDS).read())
+        assert bodies == [b"ok"] * 3
+
+
+def test_with_frees_the_socket_of_a_response_that_was_not_read() -> None:
+    with scripted(answer(OK)) as server, Agent(keep_alive=True) as agent:
+        with agent.get(server.url) as response:
+            assert response.status_code == 200
+        assert not agent.sockets
+        assert not agent.free_sockets
+        with pytest.raises(LookupError), agent.get(server.url) as response:
+            raise LookupError
+        assert not agent.sockets
+
+
+def test_an_agent_for_one_request() -> None:
+    made: list[net.Socket] = []
+    with scripted(answer(OK)) as server:
+
+        def create(options: Any) -> net.Socket:
+            made.append(net.Socket().connect(server.port, "127.0.0.1"))
+            return made[-1]
+
+        req = get("http://nowhere.invalid/", create_connection=create)
+        assert req.get_response().read() == b"ok"
+        assert req.socket is made[0]
+        assert get(server.url, agent=False).get_response().read() == b"ok"
+
+
+def test_a_file_like_request() -> None:
+    def handler(req: nhttp.IncomingMessage, res: nhttp.ServerResponse) -> None:
+        req.pipe(res)
+
+    with listening(nhttp.create_server(handler)) as server:
+        req = request(f"http://127.0.0.1:{port_of(server)}/", method="POST")
+        req.flush()
+        assert req.socket is None
+        req.writelines(["a", b"b", bytearray(b"c")])
+        req.flush()
+        req.close()
+        assert req.get_response().read() == b"abc"
+
+
+def test_ctrl_c_while_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with Agent() as agent:
+        monkeypatch.setattr(agent, "create_connection", interrupted)
+        req = request("http://127.0.0.1:1/", agent=agent)
+        with pytest.raises(KeyboardInterrupt):
+            req.end()
+        with pytest.raises(ConnectionResetError):
+            req.get_response()
+        assert not agent.sockets
+        assert not agent.requests

@@ -1,0 +1,385 @@
+"""Every event of a request, in both styles, with listeners before and after `end`."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from client_support import OK, Peer, answer, ignore, scripted
+from support import SECONDS, Recorder, in_thread
+
+from nhttp._agent.agent import Agent
+from nhttp.client import ClientRequest, Information, get, request
+from nhttp.errors import ConnectionReset, StateError
+
+if TYPE_CHECKING:
+    from nhttp.headers import HeaderInput
+    from nhttp.incoming import IncomingMessage
+    from nhttp.net import Socket
+
+ONCE = ("socket", "finish", "close", "abort", "error")
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
+UPGRADE: HeaderInput = {"Connection": "Upgrade", "Upgrade": "echo"}
+
+
+def test_events_of_a_plain_request_in_callback_style() -> None:
+    with scripted(answer(OK)) as server:
+        req = request(server.url)
+        recorder = Recorder(req, *ONCE, "response")
+        bodies: list[bytes] = []
+        req.on("response", lambda response: bodies.append(response.read()))
+        req.end()
+        recorder.wait("close")
+        assert sorted(recorder.names) == ["close", "finish", "response", "socket"]
+        assert recorder.names.index("socket") < recorder.names.index("response")
+        assert recorder.names[-1] == "close"
+        assert bodies == [b"ok"]
+
+
+def test_events_of_a_plain_request_in_blocking_style() -> None:
+    with scripted(answer(OK)) as server:
+        req = request(server.url)
+        recorder = Recorder(req, *ONCE)
+        req.end()
+        assert recorder.names == ["socket", "finish"]
+        assert req.get_response().read() == b"ok"
+        assert recorder.names == ["socket", "finish", "close"]
+        assert {*recorder.threads} == {threading.current_thread()}
+
+
+def test_listeners_that_come_after_all_happened_are_called_at_once() -> None:
+    with scripted(answer(OK)) as server:
+        req = get(server.url)
+        response = req.get_response()
+        assert response.read() == b"ok"
+        recorder = Recorder(req, *ONCE, "response")
+        assert recorder.names == ["socket", "finish", "close", "response"]
+        assert recorder.wait("response") == (response,)
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_error_of_a_refused_connection(after: bool) -> None:
+    with scripted(answer(OK)) as server:
+        port = server.port
+    req = request(host="127.0.0.1", port=port)
+    if after:
+        req.end()
+    recorder = Recorder(req, "error", "close")
+    req.end()
+    assert recorder.names == ["error", "close"]
+    assert recorder.wait("error")[0].code == "ECONNREFUSED"
+    with pytest.raises(ConnectionRefusedError):
+        req.get_response()
+
+
+def test_error_in_callback_style_comes_once() -> None:
+    with scripted(Peer.read_head) as server:
+        recorder = Recorder(get(server.url, lambda _: None), "error", "close", "response")
+        recorder.wait("close")
+        assert recorder.names == ["error", "close"]
+        assert recorder.wait("error")[0].code == "ECONNRESET"
+
+
+@pytest.mark.parametrize("when", ["before", "after", "blocking"])
+def test_continue(when: str) -> None:
+    def script(peer: Peer) -> None:
+        assert b"Expect: 100-continue" in peer.read_head()
+        peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert peer.read(4) == b"body"
+        peer.send(OK)
+        peer.read_all()
+
+    headers: HeaderInput = {"Expect": "100-continue", "Content-Length": 4}
+    with scripted(script) as server:
+        req = request(server.url, method="POST", headers=headers)
+        if when == "blocking":
+            assert req.wait_continue(SECONDS)
+            assert req.wait_continue()
+            req.end("body")
+        else:
+            if when == "after":
+                req.flush_headers()
+            req.on("continue", lambda: req.end("body"))
+        assert req.get_response(SECONDS).read() == b"ok"
+
+
+def test_wait_continue_when_a_final_answer_comes_instead() -> None:
+    refusal = b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno"
+    with scripted(answer(refusal)) as server:
+        req = request(server.url, method="POST", headers={"Expect": "100-continue"})
+        assert not req.wait_continue(SECONDS)
+        assert not req.wait_continue()
+        with req as response:
+            assert (response.status_code, response.read()) == (417, b"no")
+
+
+def test_wait_continue_in_vain() -> None:
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        assert peer.read(9) == b"4\r\nbody\r\n"
+        peer.send(OK)
+        peer.read_all()
+
+    with scripted(script) as server:
+        req = request(server.url, method="POST", headers={"Expect": "100-continue"})
+        with pytest.raises(TimeoutError):
+            req.wait_continue(0.01)
+        req.end("body")
+        with pytest.raises(StateError):
+            req.write("more")
+        assert req.get_response().read() == b"ok"
+
+
+def test_wait_continue_fails_with_the_connection() -> None:
+    with scripted(Peer.read_head) as server:
+        req = request(server.url, method="POST", headers={"Expect": "100-continue"})
+        with pytest.raises(ConnectionResetError):
+            req.wait_continue()
+
+
+def test_information() -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
+    with scripted(answer(hints + OK)) as server:
+        got: list[Information] = []
+        req = request(server.url).on("information", got.append).end()
+        assert req.get_response().read() == b"ok"
+        assert [(each.status_code, each.status_message) for each in got] == [
+            (103, "Early Hints"),
+            (102, "Processing"),
+        ]
+        assert got[0].headers["link"] == "</a>"
+        assert got[0].raw_headers == ["Link", "</a>"]
+
+
+def echo_tunnel(peer: Peer, line: bytes) -> None:
+    peer.read_head()
+    peer.send(line + b"first ")
+    assert peer.read(4) == b"ping"
+    peer.send(b"pong")
+    peer.end()
+    peer.read_all()
+
+
+class Tunnel:
+    """A listener for 'connect' or 'upgrade' that takes all that comes."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self.calls: list[tuple[int, bytes]] = []
+
+    def __call__(self, response: IncomingMessage, sock: Socket, head: bytes) -> None:
+        sock.write("ping")
+        self.calls.append((response.status_code, head + sock.read()))
+        sock.end()
+        self.over.set()
+
+
+@pytest.mark.parametrize("order", ["before", "after", "chained"])
+@pytest.mark.parametrize("event", ["connect", "upgrade"])
+def test_tunnels(event: Any, order: str) -> None:
+    line = SWITCHED if event == "upgrade" else b"HTTP/1.1 200 Connected\r\n\r\n"
+    method = "CONNECT" if event == "connect" else "GET"
+    with scripted(lambda peer: echo_tunnel(peer, line)) as server:
+        tunnel = Tunnel()
+        path = "example.com:80" if event == "connect" else "/"
+        headers: HeaderInput = UPGRADE if event == "upgrade" else {}
+        with Agent(keep_alive=True) as agent:
+            req = request(server.url, method=method, path=path, headers=headers, agent=agent)
+            if order == "before":
+                req.on(event, tunnel).end()
+            else:
+                req.end()
+                if order == "chained":
+                    req.on("error", lambda _: tunnel.over.set())
+                req.on(event, tunnel)
+            assert tunnel.over.wait(SECONDS)
+            assert tunnel.calls == [(101 if event == "upgrade" else 200, b"first pong")]
+            assert not agent.sockets
+            assert not agent.free_sockets
+            with pytest.raises(StateError):
+                req.get_response(SECONDS)
+
+
+@pytest.mark.parametrize("style", ["callbacks", "blocking"])
+@pytest.mark.parametrize("event", ["connect", "upgrade"])
+def test_a_tunnel_that_nobody_listens_for_is_closed(event: str, style: str) -> None:
+    line = SWITCHED if event == "upgrade" else b"HTTP/1.1 200 Connected\r\n\r\n"
+    ended = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(line)
+        assert peer.read_all() == b""
+        ended.set()
+
+    with scripted(script) as server:
+        method = "CONNECT" if event == "connect" else "GET"
+        path = "example.com:80" if event == "connect" else "/"
+        req = request(server.url, method=method, path=path, headers=UPGRADE)
+        if style == "callbacks":
+            recorder = Recorder(req, "error", "response", "close")
+            req.end()
+            recorder.wait("close")
+            assert recorder.names == ["error", "close"]
+        else:
+            req.end()
+            with pytest.raises(ConnectionReset):
+                req.get_response()
+        assert ended.wait(SECONDS)
+
+
+def test_a_proxy_may_refuse_to_connect() -> None:
+    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 2\r\n\r\nno"
+    with scripted(answer(refusal)) as server:
+        req = request(server.url, method="CONNECT", path="example.com:80")
+        tunnel = Tunnel()
+        req.on("connect", tunnel)
+        req.end()
+        response = req.get_response(SECONDS)
+        assert (response.status_code, response.read()) == (407, b"no")
+        assert not tunnel.calls
+
+
+def test_a_response_listener_behind_another_one_loses_nothing() -> None:
+    with scripted(answer(OK)) as server:
+        for _ in range(20):
+            req = get(server.url).on("upgrade", ignore)
+            recorder = Recorder(req, "response")
+            (response,) = recorder.wait("response")
+            assert response.read() == b"ok"
+
+
+def test_get_response_of_a_request_with_a_callback() -> None:
+    with scripted(answer(OK)) as server:
+        called: list[IncomingMessage] = []
+        req = get(server.url, called.append)
+        response = req.get_response(SECONDS)
+        assert response is req.get_response()
+        assert response.read() == b"ok"
+        assert called == [response]
+
+
+def test_get_response_while_a_listener_is_added() -> None:
+    gate, requested = threading.Event(), threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        requested.set()
+        assert gate.wait(SECONDS)
+        peer.send(OK)
+        peer.read_all()
+
+    with scripted(script) as server:
+        req = request(server.url)
+        # It reads as soon as it has sent, or finds that the listener's thread does.
+        reading = in_thread(req.end().get_response, SECONDS)
+        assert requested.wait(SECONDS)
+        recorder = Recorder(req, "response", "error")
+        gate.set()
+        response = reading.result()
+        assert recorder.wait("response") == (response,)
+        assert response.read() == b"ok"
+
+
+def test_get_response_inside_a_listener_is_refused() -> None:
+    refusals: list[Exception] = []
+
+    def on_information(_: Information) -> None:
+        try:
+            req.get_response()
+        except StateError as error:
+            refusals.append(error)
+
+    with scripted(answer(b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK)) as server:
+        req = request(server.url)
+        recorder = Recorder(req.on("information", on_information), "response")
+        req.end()
+        recorder.wait("response")[0].read()
+        assert len(refusals) == 1
+
+
+@pytest.mark.parametrize("event", ["response", "continue", "information", "upgrade"])
+def test_a_listener_that_raises_is_logged_and_ends_the_exchange(
+    event: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    octets = {
+        "response": OK,
+        "continue": b"HTTP/1.1 100 Continue\r\n\r\n",
+        "information": b"HTTP/1.1 103 Early Hints\r\n\r\n",
+        "upgrade": SWITCHED,
+    }[event]
+
+    def listener(*_: object) -> None:
+        raise LookupError("mine")
+
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(octets)
+        assert peer.read_all() == b""
+
+    with scripted(script) as server, Agent(max_sockets=1) as agent:
+        req = request(server.url, headers=UPGRADE, agent=agent)
+        recorder = Recorder(req, "close", "response")
+        req.on(event, listener).end()
+        recorder.wait("close")
+        assert not agent.sockets
+    assert "mine" in caplog.text
+    assert {each.name for each in caplog.records} == {"nhttp.client"}
+
+
+def test_a_listener_that_raises_in_blocking_style() -> None:
+    def listener(_: Information) -> None:
+        raise LookupError("mine")
+
+    with scripted(answer(b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK)) as server:
+        req = request(server.url).on("information", listener).end()
+        with pytest.raises(LookupError, match="mine"):
+            req.get_response()
+
+
+def test_drain_and_finish_of_an_upload_by_callbacks() -> None:
+    size = 4 << 20
+
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.read(size)
+        peer.send(OK)
+        peer.read_all()
+
+    with scripted(script) as server:
+        written: list[str] = []
+        headers = {"Content-Length": size}
+        req = request(server.url, method="PUT", headers=headers)
+        recorder = Recorder(req, "response", "drain", "finish", "error")
+        assert not req.write(bytes(size // 2), lambda: written.append("first"))
+        recorder.wait("drain")
+        req.end(bytes(size // 2), lambda: written.append("end"))
+        assert recorder.wait("response")[0].read() == b"ok"
+        recorder.wait("finish")
+        assert written == ["first", "end"]
+        assert not recorder.all("error")
+
+
+def test_pipe_into_a_request() -> None:
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        assert peer.read(2) == b"ok"
+        peer.send(OK)
+        peer.read_all()
+
+    with scripted(answer(OK)) as source, scripted(script) as server:
+        sink = request(server.url, method="POST", headers={"Content-Length": 2})
+        recorder = Recorder(sink, "response", "pipe")
+        get(source.url, lambda response: response.pipe(sink))
+        assert recorder.wait("response")[0].read() == b"ok"
+        assert len(recorder.all("pipe")) == 1
+
+
+def test_the_response_knows_its_request() -> None:
+    with scripted(answer(OK)) as server:
+        req: ClientRequest = get(server.url)
+        with req as response:
+            assert response.request is req
+            assert response.socket is req.socket is req.connection
+            assert response.read() == b"ok"

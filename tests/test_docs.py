@@ -6,6 +6,11 @@ and with a few requests in the place of `serve_forever`. Comments before a block
 
     <!-- try: POST /upload -> 201 -->    the request to make instead of "GET / -> 200"; repeatable
     <!-- fragment -->                    no program: compiled only
+    <!-- peer -->                        a server: programs that talk to port 8000, and do not
+                                         listen there, are run beside it
+
+What is printed must be what comments say: `print(x)  # 1` prints a line "1" at some time, and
+`print(x)  # 1  # 2`, where it runs twice, two.
 
 Besides: the table of names is complete and true, every function and file that the prose names
 exists, docs/errors.md has every code that the source has and no other, and links lead somewhere.
@@ -24,6 +29,8 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -64,6 +71,20 @@ class Example(NamedTuple):
         return "<!-- fragment -->" not in self.comments
 
     @property
+    def is_peer(self) -> bool:
+        return "<!-- peer -->" in self.comments
+
+    @property
+    def needs_peer(self) -> bool:
+        return "8000" in self.source and "listen(8000" not in self.source
+
+    @property
+    def prints(self) -> list[str]:
+        """The lines that it is said to print."""
+        found = re.findall(r"\bprint\(.*\)  # (.+)", self.source)
+        return [line for each in found for line in each.split("  # ")]
+
+    @property
     def tries(self) -> list[tuple[str, str, int]]:
         """The requests to make, each with the status that is to be answered."""
         found = re.findall(r"<!-- try: (\S+) (\S+) -> (\d+) -->", self.comments)
@@ -94,6 +115,7 @@ def examples() -> list[Example]:
 
 
 EXAMPLES = examples()
+(PEER,) = (example for example in EXAMPLES if example.is_peer)
 
 
 def prose(page: Path) -> str:
@@ -110,7 +132,7 @@ def by_name(example: Example) -> str:
 
 def test_there_are_examples() -> None:
     pages = {example.page.name for example in EXAMPLES}
-    assert {"README.md", "server.md"} <= pages
+    assert {"README.md", "server.md", "client.md", "agent.md"} <= pages
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=by_name)
@@ -168,11 +190,35 @@ class Visitor:
             assert response.status == status, f"{method} {url}"
 
 
+class Output:
+    """What an example prints, on whichever thread."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self._text = ""
+
+    def missing(self, expected: list[str]) -> Counter[str]:
+        """Tell which lines do not come, after waiting for them."""
+        until = time.monotonic() + SECONDS
+        while True:
+            self._text += self._capsys.readouterr().out
+            missing = Counter(expected) - Counter(self._text.splitlines())
+            if not missing or time.monotonic() > until:
+                return missing
+            time.sleep(0.001)
+
+
 @pytest.mark.parametrize(
     "example", [example for example in EXAMPLES if example.is_program], ids=by_name
 )
-def test_example_runs(example: Example, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_example_runs(
+    example: Example,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     visitor = Visitor(example)
+    output = Output(capsys)
     listened: list[net.Server] = []
     listen = net.Server.listen
 
@@ -180,26 +226,36 @@ def test_example_runs(example: Example, monkeypatch: pytest.MonkeyPatch, tmp_pat
         listened.append(self)
         return listen(self, *args, **options)
 
+    def run(program: Example, port: int) -> None:
+        source = re.sub(r"\b8000\b", str(port), program.file)
+        # A name that pytest does not know: dataclasses and pickle are not expected in examples.
+        exec(compile(source, str(program.page), "exec"), {"__name__": program.name})
+
     def instead(self: net.Server) -> None:
-        visitor.visit(self)
+        if not example.needs_peer:
+            visitor.visit(self)
+            return
+        address = self.address()
+        assert isinstance(address, net.Address)
+        run(example, address.port)
+        assert not output.missing(example.prints)
 
     monkeypatch.setattr(net.Server, "listen", note)
     monkeypatch.setattr(net.Server, "serve_forever", instead)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "report.csv").write_text("a,b\n1,2\n", encoding="utf-8")
-    source = re.sub(r"\blisten\(8000\b", "listen(0", example.file)
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        # A name that pytest does not know: dataclasses and pickle are not expected in examples.
-        exec(compile(source, str(example.page), "exec"), {"__name__": example.name})
+        run(PEER if example.needs_peer else example, 0)
         for server in listened:
-            if server.listening:
+            if server.listening and not example.needs_peer:
                 visitor.visit(server)
     finally:
         signal.signal(signal.SIGTERM, on_sigterm)
         for server in listened:
             server.close()
             assert server.wait_closed(SECONDS)
+    assert not output.missing(example.prints)
     assert bool(visitor.visited) == ("listen(8000" in example.source)
 
 
@@ -314,9 +370,10 @@ def exists(text: str) -> bool:
         parameters = inspect.signature(found).parameters
         if match[3] in parameters:
             return True
-        # Keywords that a function takes as `**options: Unpack[SomeOptions]`.
-        module = inspect.getsource(inspect.getmodule(found) or nhttp)
-        return any(p.kind is p.VAR_KEYWORD for p in parameters.values()) and match[3] in module
+        # Keywords that a function takes as `**options: Unpack[SomeKeywords]`.
+        unpacked = re.findall(r"Unpack\[(\w+)\]", " ".join(map(str, parameters.values())))
+        keywords = [each for name in unpacked for each in definitions()[name]]
+        return any(match[3] in inspect.get_annotations(each) for each in keywords)
     return True
 
 
@@ -430,6 +487,4 @@ def test_errors_has_every_code() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     raised = {literal for literal in literals if re.fullmatch(_CODE, literal)}
-    now, _, later = text.partition("## With the client")
-    assert raised - set(re.findall(rf"`({_CODE})`", now + later)) == set()
-    assert set(re.findall(rf"`({_CODE})`", now)) - raised == set()
+    assert set(re.findall(rf"`({_CODE})`", text)) == raised

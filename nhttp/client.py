@@ -304,7 +304,10 @@ class _OneTimeAgent(Agent):
     """The agent of one request: ``agent=False``."""
 
     def __init__(self, options: RequestOptions) -> None:
-        super().__init__()
+        super().__init__(
+            keep_alive=options.keep_alive,
+            keep_alive_initial_delay=options.keep_alive_initial_delay,
+        )
         self._create = options.create_connection
 
     def create_connection(

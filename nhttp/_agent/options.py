@@ -64,6 +64,8 @@ class RequestKeywords(TypedDict, total=False):
     timeout: float | None
     default_port: int | None
     set_host: bool
+    keep_alive: bool
+    keep_alive_initial_delay: float
 
 
 # RFC 9112, 3.2: a target has no spaces and no control characters; and it is sent as ASCII.
@@ -92,6 +94,10 @@ class RequestOptions:
         timeout: Seconds without progress until ``'timeout'``. None: no limit of its own.
         default_port: The port that need not be said in ``Host``. Default: the agent's.
         set_host: Whether ``Host`` is sent when it is not in `headers`. Default: True.
+        keep_alive: With ``agent=False``: whether the request's own agent, its `agent`, keeps the
+            socket for other requests (v0.11.12). Default: False.
+        keep_alive_initial_delay: With that, seconds of idleness before the kernel probes it.
+            Default: 1.0.
 
     Source: http.request in the manual.
     """
@@ -112,6 +118,8 @@ class RequestOptions:
     timeout: float | None = None
     default_port: int | None = None
     set_host: bool = True
+    keep_alive: bool = False
+    keep_alive_initial_delay: float = 1.0
 
     @property
     def target_host(self) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nhttp
+from nhttp._get import add_get as _add_get
 from nhttp._static import StaticFiles, logged
 from nhttp.errors import SocketError
 from nhttp.net import Address
@@ -45,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"nhttp {version('nhttp')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_serve(commands.add_parser)
+    _add_get(commands.add_parser)
     options = parser.parse_args(argv)
     if "run" not in options:
         parser.print_help()

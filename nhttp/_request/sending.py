@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self, cast
 
 from nhttp import _threads
 from nhttp._encoding import encode
-from nhttp.errors import StateError
+from nhttp.errors import StateError, socket_error
 from nhttp.outgoing import Framing, OutgoingMessage
 from nhttp.streams._writable import end_arguments
 
@@ -145,6 +145,9 @@ class SendingRequest(OutgoingMessage):
                 )
             if not self._head_sent:
                 self._check_head()
+            blocking = self._style is Style.BLOCKING
+            if self._send_failure is not None and blocking and not self.listener_count("error"):
+                raise self._send_failure  # the answer, if one came before, is still to be had
             # Whether there is a socket yet, and so whether `end` comes before the head goes out, is
             # a matter of luck; what is sent must not be.
             self._streams = self._streams or not self._corked
@@ -295,7 +298,7 @@ class SendingRequest(OutgoingMessage):
             try:
                 exchange.transmit(out)
             except OSError as error:
-                self._send_failure = error
+                self._send_failure = socket_error(error, "write")
 
     def _remember(self, out: Sequence[BytesLike]) -> None:
         """Keep what is sent on a used connection, in case it turns out to be dead."""

@@ -467,3 +467,23 @@ def test_a_post_is_not_repeated() -> None:
         with pytest.raises(ConnectionResetError):
             request(server.url, agent=agent, method="POST").end("x").get_response()
         assert len(server.peers) == 1
+
+
+def test_in_blocking_style_a_further_write_raises_what_an_earlier_one_met() -> None:
+    """Only a further one: the answer that the server may have sent before comes first."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        upload = request(url, method="POST")
+        upload.flush_headers()
+        accepted, _ = listening.accept()
+        accepted.recv(65536)
+        accepted.close()
+
+        def write_on() -> None:
+            for _ in range(1000):
+                upload.write(bytes(65536))
+
+        with pytest.raises(OSError, match=r"EPIPE|ECONNRESET"):
+            write_on()
+        with pytest.raises(ConnectionError):
+            upload.get_response()

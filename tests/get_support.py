@@ -1,0 +1,100 @@
+"""What the tests of ``nhttp get`` need: servers of one script, and the command as a process."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from support import SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+__all__ = ["answering", "process", "read_head", "refusing", "reset", "scripted", "until_gone"]
+
+
+def read_head(peer: socket.socket) -> str:
+    """Give the head of a request, without reading on."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        octet = peer.recv(1)
+        assert octet, f"the client ended after {head!r}"
+        head += octet
+    return head.decode("latin-1")
+
+
+def until_gone(peer: socket.socket) -> None:
+    """Wait until the client has closed."""
+    with contextlib.suppress(ConnectionError):
+        while peer.recv(65536):
+            pass
+
+
+def reset(peer: socket.socket) -> None:
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+
+
+@contextlib.contextmanager
+def scripted(script: Callable[[socket.socket], object]) -> Generator[str]:
+    """A server whose one connection follows a script: its URL."""
+    failed: list[BaseException] = []
+
+    def serve() -> None:
+        try:
+            with listener, listener.accept()[0] as peer:
+                peer.settimeout(SECONDS)
+                script(peer)
+        except BaseException as error:
+            failed.append(error)
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(SECONDS)
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/file"
+    finally:
+        thread.join(SECONDS)
+    if failed:
+        raise failed[0]
+
+
+@contextlib.contextmanager
+def answering(answer: bytes, heads: list[str] | None = None) -> Generator[str]:
+    """A server that gives one answer and closes; the request's head is noted."""
+
+    def script(peer: socket.socket) -> None:
+        head = read_head(peer)
+        if heads is not None:
+            heads.append(head)
+        peer.sendall(answer)
+
+    with scripted(script) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def refusing() -> Generator[str]:
+    """An address where nobody listens, and nobody else can."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}/"
+
+
+@contextlib.contextmanager
+def process(
+    *arguments: str, stdin: int | None = None, stdout: int
+) -> Generator[subprocess.Popen[bytes]]:
+    """The command as people run it; what it wrote to stderr can be read."""
+    command = [sys.executable, "-X", "dev", "-W", "error", "-m", "nhttp", "get", *arguments]
+    with subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE) as running:
+        try:
+            yield running
+        finally:
+            running.kill()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import socket
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from nhttp.net import Address, Server, Socket
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from nhttp.events import EventEmitter
 
 __all__ = [
+    "NO_THREADS_AT_EXIT",
     "SECONDS",
     "Recorder",
     "accept_into",
@@ -28,6 +32,11 @@ __all__ = [
 ]
 
 SECONDS = 20.0  # a wait that takes this long has failed
+
+NO_THREADS_AT_EXIT = pytest.mark.skipif(
+    sys.version_info[:3] in {(3, 12, 0), (3, 12, 1)},
+    reason="this Python starts no threads once the main thread has ended",
+)
 
 
 class Recorder:

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
+from support import NO_THREADS_AT_EXIT
 from wire import GET, SECONDS, Signal, Wire, ok, serving
 
 import nhttp
@@ -213,6 +214,7 @@ def test_unref_lets_the_process_end_and_ref_does_not() -> None:
     assert (errors, process.returncode) == ("", 0)
 
 
+@NO_THREADS_AT_EXIT
 def test_a_listening_server_keeps_the_process_alive() -> None:
     program = """
         import nhttp

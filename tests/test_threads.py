@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
+from support import NO_THREADS_AT_EXIT
 
 from nhttp import _threads
 from nhttp._threads import IDLE_NAME, KEEPER_NAME, Keeper, ThreadCache
@@ -441,12 +442,6 @@ def script() -> Iterator[Script]:
     for process in processes:
         with process:
             process.kill()
-
-
-NO_THREADS_AT_EXIT = pytest.mark.skipif(
-    sys.version_info[:3] in {(3, 12, 0), (3, 12, 1)},
-    reason="this Python starts no threads once the main thread has ended",
-)
 
 
 class TestProcess:

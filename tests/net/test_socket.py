@@ -19,7 +19,15 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import SECONDS, Recorder, accept_into, in_thread, raw_pair, socket_pair
+from support import (
+    NO_THREADS_AT_EXIT,
+    SECONDS,
+    Recorder,
+    accept_into,
+    in_thread,
+    raw_pair,
+    socket_pair,
+)
 
 from nhttp import _threads, _watcher, net
 from nhttp.errors import InvalidArgument, LookupFailed, StateError
@@ -973,10 +981,7 @@ def run(then: str, *, timeout: float = SECONDS) -> subprocess.CompletedProcess[s
     )
 
 
-@pytest.mark.skipif(
-    sys.version_info[:3] in ((3, 12, 0), (3, 12, 1)),
-    reason="these start no threads once the main thread has ended",
-)
+@NO_THREADS_AT_EXIT
 class TestKeepingTheProcessAlive:
     def test_until_the_connection_is_closed(self) -> None:
         done = run(

@@ -111,6 +111,7 @@ class Server(EventEmitter):
         self._latest: Listening | None = None  # whose thread will tell ``'close'``
         # Connections that are not closed, or whose thread still runs.
         self._open: set[Socket] = set()
+        self._cut_off = False  # closed, and its connections destroyed: no more of them
         self._referenced = True
         self._changed = threading.Condition(self._lock)  # `_open` shrank, or the server closed
         self._closed = threading.Event()  # not listening, 'close' emitted
@@ -206,6 +207,7 @@ class Server(EventEmitter):
         with self._lock:
             before, self._listening = self._listening, listening
             self._latest = listening
+            self._cut_off = False
             self._closed.clear()
             self._changed.notify_all()  # an earlier accept thread that waits to tell 'close'
             if self._referenced:
@@ -279,6 +281,8 @@ class Server(EventEmitter):
         """Destroy every connection, whatever it is doing."""
         with self._lock:
             connections = list(self._open)
+            # One that was accepted before `close` may not be among them yet.
+            self._cut_off = self._listening is None
         for each in connections:
             each.destroy()
 
@@ -387,6 +391,9 @@ class Server(EventEmitter):
         connection._hold()
         with self._lock:
             self._open.add(connection)
+            cut_off = self._cut_off
+        if cut_off:
+            connection.destroy()
         try:
             _threads.run(self._run_connection, connection, name="nhttp-connection")
         except RuntimeError as error:

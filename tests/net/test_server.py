@@ -598,3 +598,19 @@ class TestKeepingTheProcessAlive:
         with listening(server.unref()):
             current = server._listening
             assert not current.referenced
+
+
+def test_a_connection_that_was_accepted_before_close_is_destroyed_with_the_others() -> None:
+    """It comes to the server when `close_all_connections` has looked already."""
+    server = net.create_server()
+    server.listen(0, "127.0.0.1")
+    near, far = socket.socketpair()
+    with far:
+        server.close()
+        server.close_all_connections()
+        server._adopt(near, "")
+        assert far.recv(1) == b""
+    assert server.wait_closed(SECONDS)
+    again = Recorder(server, "connection")
+    with listening(server), dial(server):  # listening again, it takes them
+        again.wait("connection")

@@ -119,9 +119,6 @@ class Connection:
 
     def _read_head(self) -> RequestHead | None:
         """Read the next head; None when there is none, or what came is none."""
-        limits = self.limits
-        limits.max_head_size = self.server.max_header_size
-        limits.max_headers_count = self.server.max_headers_count
         try:
             event = self._await_head()
         except (OSError, StateError):
@@ -138,23 +135,26 @@ class Connection:
 
     def _await_head(self) -> RequestHead | BodyEvent | None:
         """Wait, idle, for the first octets of a request, and then for its head."""
-        server, socket, parser = self.server, self.socket, self.parser
+        server, socket, parser, limits = self.server, self.socket, self.parser, self.limits
+        data = b""
         if parser.idle:
             if self._kept and self._keep_alive:
-                # Until something comes; what is received then puts the deadline off again.
-                socket._rest_until(now() + self._keep_alive)
+                socket._allow_silence(self._keep_alive)
             self.phase = _IDLE
-            if not server.listening:
+            if server._listening is None:
                 # `close` has looked before the phase was right. What is there is still served.
                 socket._stop_reading()
             data = socket._receive(65536)
             if not data:
                 return None
-            parser.feed(data)
         self.phase = _HEAD
+        socket._allow_silence(self._timeout)
+        limits.max_head_size = server.max_header_size
+        limits.max_headers_count = server.max_headers_count
+        event = parser.receive(data) if data else parser.next_event()
         seconds = server.request_timeout
-        self._request_limit = now() + seconds if seconds else math.inf
-        return self._next_event(server.headers_timeout)
+        self._request_limit = socket._active + seconds if seconds else math.inf
+        return self._next_event(server.headers_timeout) if event is NEED_DATA else event
 
     def _next_event(self, seconds: float = 0) -> RequestHead | BodyEvent:
         """Give the parser's next event, reading from the socket until there is one.

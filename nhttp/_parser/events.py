@@ -44,6 +44,7 @@ class RequestHead:
         chunked: Whether the body is chunked.
         keep_alive: Whether the connection may outlive this message, as far as the message says.
         upgrade: Whether the client offers to change the protocol (RFC 9110, 7.8).
+        has_body: Whether body bytes follow. Never for CONNECT: there they are the tunnel's.
     """
 
     method: str
@@ -56,11 +57,7 @@ class RequestHead:
     chunked: bool
     keep_alive: bool
     upgrade: bool
-
-    @property
-    def has_body(self) -> bool:
-        """Whether body bytes follow. Never for CONNECT: there they are the tunnel's."""
-        return (self.chunked or bool(self.content_length)) and self.method != "CONNECT"
+    has_body: bool
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from .body import EMPTY_BODY, Body, truncated
 from .buffer import Buffer
 from .events import (
     CLOSED,
+    END_OF_MESSAGE,
     NEED_DATA,
     PAUSED,
     BodyEvent,
@@ -77,6 +78,15 @@ class Parser(ABC, Generic[HeadT]):
             raise ValueError("feed() takes at least one byte; see feed_eof()")
         self._buffer.append(data)
 
+    def receive(self, data: bytes) -> HeadT | BodyEvent:
+        """Add bytes that have arrived and return the next event: `feed` and `next_event` at once.
+
+        Raises:
+            ValueError: As `feed`.
+        """
+        self.feed(data)
+        return self.next_event()
+
     def feed_eof(self) -> None:
         """Tell that no more bytes will come."""
         self._eof = True
@@ -94,6 +104,9 @@ class Parser(ABC, Generic[HeadT]):
             if state is _IDLE:
                 return self._next_in_idle()
             if state is _BODY:
+                if self._body is EMPTY_BODY:
+                    self._state = self._follow_body()
+                    return END_OF_MESSAGE
                 return self._next_in_body()
             if state is _HEAD:
                 return self._next_in_head()

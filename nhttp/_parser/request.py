@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .body import EMPTY_BODY, LengthBody
 from .chunked import ChunkedBody
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from .limits import Limits
 
 __all__ = ["RequestParser"]
+
+# Looking a member up in its Enum costs as much as a look-up in two dictionaries.
+_IDLE: Final = State.IDLE
+_BODY: Final = State.BODY
 
 _REMEMBERED = 2048  # octets of a head that is kept for comparison, for each connection
 
@@ -36,9 +40,10 @@ class RequestParser(Parser[RequestHead]):
     def __init__(self, limits: Limits | None = None) -> None:
         super().__init__(limits, check_request_line)
         self._current: RequestHead | None = None
-        # The octets of the last head, and what they meant: clients that keep a connection open
-        # tend to repeat themselves, and equal octets mean the same.
-        self._last: tuple[bytes, RequestHead] | None = None
+        # The bytes of a head that no body follows, what they meant, and the limits that they were
+        # within: clients that keep a connection open tend to repeat themselves, and equal bytes
+        # mean the same.
+        self._last: tuple[bytes, RequestHead, int, int] | None = None
         self._blank_line_seen = False
 
     @property
@@ -47,10 +52,35 @@ class RequestParser(Parser[RequestHead]):
 
         The blank line that may come in front of a request is nothing.
         """
+        if self._state is not _IDLE:
+            return False
         buffer = self._buffer
-        return self._state is State.IDLE and (
-            not len(buffer) or (len(buffer) <= 2 and buffer.data[buffer.pos :] in (b"\r", b"\r\n"))
-        )
+        waiting = len(buffer.data) - buffer.pos
+        return not waiting or (waiting <= 2 and buffer.data[buffer.pos :] in (b"\r", b"\r\n"))
+
+    def receive(self, data: bytes) -> RequestHead | BodyEvent:
+        """Add bytes that have arrived and return the next event: `feed` and `next_event` at once.
+
+        Raises:
+            ValueError: As `feed`.
+        """
+        last, buffer, limits = self._last, self._buffer, self._limits
+        if (
+            last is None
+            or last[0] != data
+            or self._state is not _IDLE
+            or buffer.pos != len(buffer.data)
+            or last[2] != limits.max_head_size
+            or last[3] != limits.max_headers_count
+        ):
+            return super().receive(data)
+        buffer.append(data)
+        self._origin = buffer.dropped
+        buffer.pos = len(data)
+        self._current = head = last[1]
+        self._body = EMPTY_BODY
+        self._state = _BODY
+        return head
 
     def resume(self) -> None:
         """Ignore the offer to upgrade, and go on with the request's body as it is framed.
@@ -66,12 +96,6 @@ class RequestParser(Parser[RequestHead]):
     def _next_in_idle(self) -> RequestHead | BodyEvent:
         buffer = self._buffer
         data, pos = buffer.data, buffer.pos
-        last = self._last
-        if last is not None and last[0] == data and not pos and self._fits(last[1], len(data)):
-            self._origin = buffer.offset
-            buffer.pos = len(data)
-            self._state = self._follow_head(last[1])
-            return last[1]
         # RFC 9112, 2.2: a server should ignore at least one empty line in front of a request.
         if data.startswith(b"\r", pos) and not self._blank_line_seen:
             if data.startswith(b"\r\n", pos):
@@ -83,12 +107,6 @@ class RequestParser(Parser[RequestHead]):
             return CLOSED if self._eof else NEED_DATA
         self._begin_head()
         return self._next_in_head()
-
-    def _fits(self, head: RequestHead, size: int) -> bool:
-        """Say whether the limits, which may have changed, still let a head through."""
-        limits = self._limits
-        allowed = limits.max_headers_count or len(head.fields)
-        return size <= limits.max_head_size and len(head.fields) <= allowed
 
     def _parse_head(self, text: str) -> RequestHead | None:
         limits = self._limits
@@ -120,10 +138,12 @@ class RequestParser(Parser[RequestHead]):
             chunked,
             keep_alive,
             upgrade,
+            (chunked or bool(length)) and method != "CONNECT",
         )
         data = self._buffer.data
-        if len(text) == len(data) <= _REMEMBERED and isinstance(data, bytes):
-            self._last = (data, head)
+        plain = not (head.has_body or upgrade or method == "CONNECT")
+        if plain and len(text) == len(data) <= _REMEMBERED and isinstance(data, bytes):
+            self._last = (data, head, limits.max_head_size, limits.max_headers_count)
         return head
 
     def _follow_head(self, head: RequestHead) -> State:

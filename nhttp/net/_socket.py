@@ -136,9 +136,13 @@ class Socket(Descriptor):
         self._handle = handle
         # What happens when a deadline passes; on the timer thread. True: it was dealt with.
         self._on_idle: Callable[[Socket], bool] | None = None
-        self._timeout = 0.0  # seconds; 0: none
-        self._deadline: Deadline | None = None
+        # When the deadline is due follows from these: see `_arm`. Each is stored by itself, without
+        # a lock, by whoever moves octets or sets it; `_told` by the timer thread.
+        self._active = 0.0  # the moment of the last octets
+        self._told = -1.0  # the moment from which on the silence lasted that was told last
+        self._timeout = 0.0  # seconds of silence; 0: any number
         self._limit = math.inf  # a moment that no activity puts off: a server's bounds on a request
+        self._deadline: Deadline | None = None
         self._watch: _watcher.Watch | None = None  # for the peer's end; guarded by `_lock`
         if handle is not None:
             handle.setblocking(True)
@@ -210,7 +214,7 @@ class Socket(Descriptor):
                 self._unseen = not self._destroyed  # whoever has destroyed it was told
                 self.destroy(error)
             if self._connected():
-                self._touch()
+                self._active = now()
                 self._latch("connect")
                 self._latch("ready")
                 if self._keep_driving():
@@ -258,14 +262,16 @@ class Socket(Descriptor):
 
     def _receive(self, size: int) -> bytes:
         """Read from the kernel; ``b""`` at the end. The caller holds the socket."""
-        handle = self._open_handle()
+        handle = self._handle
+        if handle is None or self._connecting:
+            handle = self._open_handle()
         try:
             data = handle.recv(_RECEIVE_BLOCK if size < _RECEIVE_BLOCK else min(size, _RECEIVE_MAX))
         except OSError as error:
             raise self._broken(error, "read") from None
         if data:
             self.bytes_read += len(data)
-            self._touch()
+            self._active = now()
         elif self._destroyed:
             raise self._destroyed_error("read")
         return data
@@ -289,7 +295,9 @@ class Socket(Descriptor):
     # Writing.
 
     def _writev(self, chunks: Sequence[BytesLike]) -> None:
-        handle = self._open_handle()
+        handle = self._handle
+        if handle is None or self._connecting:
+            handle = self._open_handle()
         try:
             self._transmit(handle, chunks)
         except OSError as error:
@@ -346,14 +354,7 @@ class Socket(Descriptor):
 
     def _moved(self, count: int) -> None:
         self.bytes_written += count
-        self._touch()
-
-    def _touch(self) -> None:
-        """Something happened on the connection: the silence begins anew."""
-        deadline = self._deadline
-        if deadline is not None:
-            moment = now() + self._timeout if self._timeout else math.inf
-            deadline.set(min(moment, self._limit))
+        self._active = now()
 
     def _final(self) -> None:
         handle = self._open_handle()
@@ -457,35 +458,59 @@ class Socket(Descriptor):
             else:
                 self.off("timeout", callback)
         self._timeout = seconds
-        if self._deadline is None and seconds:
-            self._make_deadline()
-        self._touch()
+        self._active = now()
+        self._arm()
         return self
 
     def _done_writing(self) -> bool:
         return self._write_ended or self._destroyed
 
+    def _allow_silence(self, seconds: float) -> None:
+        """Let the deadline pass after so many seconds of silence, beginning now; 0: never."""
+        self._timeout = seconds
+        self._active = moment = now()
+        # Stored first, then looked: the timer thread does both the other way round. So one of the
+        # two sees what the other did, and mostly there is nothing to be done.
+        deadline = self._deadline
+        if seconds and (deadline is None or moment + seconds < deadline.scheduled):
+            self._arm()
+
     def _set_limit(self, moment: float) -> None:
         """Set a moment that no activity puts off; `math.inf`: none."""
         self._limit = moment
-        if self._deadline is None and moment < math.inf:
-            self._make_deadline()
-        self._touch()
+        self._arm()
 
-    def _rest_until(self, moment: float) -> None:
-        """Let the deadline pass at `moment` if nothing happens before."""
-        if self._deadline is None:
-            self._make_deadline()
-        assert self._deadline is not None
-        self._deadline.set(moment)
+    def _arm(self) -> None:
+        """Have the timer thread look when the silence, or the limit, may be over.
 
-    def _make_deadline(self) -> None:
-        self._deadline = Deadline(self._idle)
-        if self._destroyed:
-            self._deadline.cancel()
+        Octets that come and go only store `_active`. They put the end of the silence off, and it
+        suffices that the timer thread finds so when it looks.
+        """
+        due = self._limit
+        if self._timeout:
+            begin = now() if self._active == self._told else self._active
+            due = min(begin + self._timeout, due)
+        deadline = self._deadline
+        if deadline is None:
+            if due == math.inf:
+                return
+            deadline = self._deadline = Deadline(self._look_at_clock)
+            if self._destroyed:
+                deadline.cancel()
+        deadline.set(due)
 
-    def _idle(self) -> None:
-        """The deadline passed; on the timer thread, where nothing may block."""
+    def _look_at_clock(self) -> None:
+        """On the timer thread, where nothing may block: see whether anything is due."""
+        moment, active = now(), self._active
+        if self._timeout and active + self._timeout <= moment and active != self._told:
+            self._told = active
+            self._expire()
+        elif self._limit <= moment:
+            self._expire()
+        if self._limit > moment:
+            self._arm()  # for what is still to come: octets, and another silence behind them
+
+    def _expire(self) -> None:
         if self._on_idle is not None and self._on_idle(self):
             return
         if self._hears("timeout"):

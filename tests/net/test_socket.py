@@ -9,6 +9,7 @@ import errno
 import gc
 import math
 import os
+import queue
 import random
 import socket
 import struct
@@ -732,12 +733,48 @@ class TestTimeout:
     def test_activity_puts_it_off(self) -> None:
         with socket_pair() as (near, far):
             near.set_timeout(1000)
-            assert near._deadline is not None
+            deadline = near._deadline
+            assert deadline is not None
             far.sendall(b"x")
             for act in (lambda: near.write("x"), lambda: near.read(1)):
-                near._deadline.when = before = near._deadline.when - 100
+                near._active -= 2000
+                before = near._active
                 act()
-                assert near._deadline.when > before
+                assert near._active > before + 1000
+                deadline.set(math.inf)
+                near._look_at_clock()  # as the timer thread does when the deadline passes
+                assert deadline.when == near._active + 1000
+
+    def test_silence_is_told_again_behind_the_next_activity(self) -> None:
+        with socket_pair() as (near, _):
+            told: queue.SimpleQueue[str] = queue.SimpleQueue()
+            near.on("timeout", lambda: told.put("timeout"))
+            near.set_timeout(0.01)
+            for _ in range(3):
+                assert told.get(timeout=SECONDS) == "timeout"
+                near.write("x")
+
+    def test_one_silence_is_told_once(self) -> None:
+        with socket_pair() as (near, _):
+            told: list[float] = []
+            looked = threading.Semaphore(0)
+
+            def deal(each: Socket) -> bool:
+                told.append(each._active)
+                return True
+
+            look = near._look_at_clock
+
+            def look_and_tell() -> None:
+                look()
+                looked.release()
+
+            near._look_at_clock = look_and_tell  # type: ignore[method-assign]
+            near._on_idle = deal
+            near.set_timeout(0.01)
+            for _ in range(4):
+                assert looked.acquire(timeout=SECONDS)
+            assert len(told) == 1
 
     def test_a_limit_that_nothing_puts_off(self) -> None:
         with socket_pair() as (near, _):
@@ -758,13 +795,13 @@ class TestTimeout:
                 return True
 
             near._on_idle = deal
-            near._idle()
+            near._expire()
             assert dealt == [near]
             near._on_idle = lambda each: False
-            near._idle()
+            near._expire()
             recorder.wait("timeout")
             near.remove_all_listeners("timeout")
-            near._idle()
+            near._expire()
 
     def test_off_once_destroyed(self) -> None:
         with socket_pair() as (near, _):
@@ -775,7 +812,7 @@ class TestTimeout:
             assert deadline.callback is None
         near._deadline = None
         near.set_timeout(1000)
-        assert near._deadline.callback is None  # type: ignore[attr-defined]
+        assert near._deadline.callback is None
 
     @pytest.mark.parametrize("seconds", [-1, math.nan])
     def test_refused(self, seconds: float) -> None:

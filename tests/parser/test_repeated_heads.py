@@ -16,14 +16,16 @@ def feed(parser: RequestParser, *blocks: bytes) -> list[object]:
     """Feed each block and take what it gives at once, as a connection does."""
     events: list[object] = []
     for block in blocks:
-        parser.feed(block)
-        while parser.buffered or not events or not isinstance(events[-1], EndOfMessage):
-            event = parser.next_event()
+        event = parser.receive(block)
+        while True:
             if not isinstance(event, (RequestHead, bytes, EndOfMessage, Invalid)):
                 break
             events.append(event)
-            if isinstance(event, Invalid):
+            if isinstance(event, Invalid) or (
+                isinstance(event, EndOfMessage) and not parser.buffered
+            ):
                 break
+            event = parser.next_event()
     return events
 
 
@@ -84,8 +86,7 @@ def test_a_repeated_upgrade_pauses_again() -> None:
     upgrade = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
     parser = RequestParser()
     for _ in range(2):
-        parser.feed(upgrade)
-        assert isinstance(parser.next_event(), RequestHead)
+        assert isinstance(parser.receive(upgrade), RequestHead)
         assert parser.next_event() is PAUSED
         parser.resume()
         assert isinstance(parser.next_event(), EndOfMessage)
@@ -95,5 +96,17 @@ def test_behind_a_last_request_a_repeated_head_is_not_read() -> None:
     last = GET.replace(b"X-A: 1", b"Connection: close")
     parser = RequestParser()
     feed(parser, last)
-    parser.feed(last)
-    assert parser.next_event() is CLOSED
+    assert parser.receive(last) is CLOSED
+
+
+def test_a_repeated_head_is_the_very_same() -> None:
+    parser = RequestParser()
+    assert feed(parser, GET)[0] is feed(parser, GET)[0]
+
+
+def test_what_is_wrong_behind_a_repeated_head_is_found_where_it_is() -> None:
+    parser = RequestParser()
+    feed(parser, GET, GET)
+    event = parser.receive(b"GET / HTTP/1.1\r\nHost : h\r\n\r\n")
+    assert isinstance(event, Invalid)
+    assert event.bytes_parsed == len("GET / HTTP/1.1\r\nHost")

@@ -64,8 +64,8 @@ def test_a_head_in_all_its_parts() -> None:
         chunked=False,
         keep_alive=True,
         upgrade=False,
+        has_body=True,
     )
-    assert head.has_body
 
 
 def test_whitespace_around_a_value_is_trimmed_and_nothing_else() -> None:

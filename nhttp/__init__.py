@@ -1,28 +1,30 @@
 """Node's http module for threaded Python: server, client and Agent, typed to the last listener.
 
 The names here are those of Node's ``http`` by one rule: camelCase becomes snake_case.
+
+A name is imported from where it is defined when it is first asked for (PEP 562): a program that
+only serves does not load the client, and ``import nhttp`` costs next to nothing. Type checkers read
+the imports below; at run time `__getattr__` does the same by `_ORIGINS`. A test compares the two.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-from nhttp import errors, net
-from nhttp._agent.agent import Agent
-from nhttp._agent.options import RequestOptions
-from nhttp._create_client import create_client  # pyright: ignore[reportDeprecated]
-from nhttp._parser import METHODS
-from nhttp.client import ClientRequest, Information, get, global_agent, request
-from nhttp.incoming import IncomingMessage
-from nhttp.options import MAX_HEADER_SIZE
-from nhttp.response import ServerResponse
-from nhttp.server import RequestListener, Server
-from nhttp.status import STATUS_CODES
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Unpack
-
-    from nhttp.options import ServerKeywords
+    from nhttp import errors, events, https, net, streams, tls
+    from nhttp._agent.agent import Agent
+    from nhttp._agent.options import RequestOptions
+    from nhttp._create_client import create_client  # pyright: ignore[reportDeprecated]
+    from nhttp._parser import METHODS
+    from nhttp._request.reading import Information
+    from nhttp.client import ClientRequest, get, global_agent, request
+    from nhttp.incoming import IncomingMessage
+    from nhttp.options import MAX_HEADER_SIZE as max_header_size  # noqa: N811 - Node's spelling
+    from nhttp.response import ServerResponse
+    from nhttp.server import RequestListener, Server, create_server
+    from nhttp.status import STATUS_CODES
 
 __all__ = [
     "METHODS",
@@ -38,32 +40,55 @@ __all__ = [
     "create_client",
     "create_server",
     "errors",
+    "events",
     "get",
     "global_agent",
+    "https",
     "max_header_size",
     "net",
     "request",
+    "streams",
+    "tls",
 ]
 
-max_header_size: Final = MAX_HEADER_SIZE
-"""How many octets the head of a message may have by default (``http.maxHeaderSize``)."""
+# Where each name is, below `nhttp`.
+_ORIGINS = {
+    "METHODS": "_parser.METHODS",
+    "STATUS_CODES": "status.STATUS_CODES",
+    "Agent": "_agent.agent.Agent",
+    "ClientRequest": "client.ClientRequest",
+    "IncomingMessage": "incoming.IncomingMessage",
+    "Information": "_request.reading.Information",
+    "RequestListener": "server.RequestListener",
+    "RequestOptions": "_agent.options.RequestOptions",
+    "Server": "server.Server",
+    "ServerResponse": "response.ServerResponse",
+    "create_client": "_create_client.create_client",
+    "create_server": "server.create_server",
+    "errors": "errors",
+    "events": "events",
+    "get": "client.get",
+    "global_agent": "client.global_agent",
+    "https": "https",
+    "max_header_size": "options.MAX_HEADER_SIZE",
+    "net": "net",
+    "request": "client.request",
+    "streams": "streams",
+    "tls": "tls",
+}
+
+if not TYPE_CHECKING:  # for a type checker it would make every misspelt name an `object`
+
+    def __getattr__(name: str) -> object:
+        """Import a public name; from then on it is here."""
+        if name not in _ORIGINS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module, _, attribute = f"nhttp.{_ORIGINS[name]}".rpartition(".")
+        if module == "nhttp":
+            return import_module(f"nhttp.{attribute}")
+        value = globals()[name] = getattr(import_module(module), attribute)
+        return value
 
 
-def create_server(
-    request_listener: RequestListener | None = None, **options: Unpack[ServerKeywords]
-) -> Server:
-    """Make an HTTP server.
-
-    Args:
-        request_listener: A listener for ``'request'``.
-        **options: See `Server`.
-
-    Raises:
-        InvalidArgument: An option is negative, or of the wrong kind.
-
-    Example:
-        >>> server = create_server(lambda request, response: response.end("hi"), timeout=30.0)
-
-    Source: http.createServer in the manual.
-    """
-    return Server(request_listener, **options)
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

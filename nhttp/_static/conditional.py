@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from nhttp._static.dates import format_date, parse_date
+from nhttp._date import format_date
+from nhttp._static.dates import parse_date
 
 if TYPE_CHECKING:
     import os

@@ -1,19 +1,16 @@
-"""HTTP-date (RFC 9110 section 5.6.7): written in the one form, read in all three.
-
-Knows nobody.
-"""
+"""HTTP-date (RFC 9110 section 5.6.7), read in all three of its forms; `nhttp._date` writes it."""
 
 from __future__ import annotations
 
 import re
 import time
 from datetime import UTC, datetime
-from email.utils import formatdate
 
-__all__ = ["format_date", "parse_date"]
+from nhttp._date import MONTHS
 
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_MONTH = rf"(?P<month>{'|'.join(_MONTHS)})"
+__all__ = ["parse_date"]
+
+_MONTH = rf"(?P<month>{'|'.join(MONTHS)})"
 _TIME = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
 _DAY = r"(?P<day>[0-9]{2})"
 _YEAR = r"(?P<year>[0-9]{4})"
@@ -28,11 +25,6 @@ _FORMS = (
     # asctime-date: Sun Nov  6 08:49:37 1994
     re.compile(rf"{_WEEKDAY} {_MONTH} (?P<day>[ 0-9][0-9]) {_TIME} {_YEAR}"),
 )
-
-
-def format_date(seconds: int) -> str:
-    """Give a moment, in seconds since 1970, as IMF-fixdate: ``Sun, 06 Nov 1994 08:49:37 GMT``."""
-    return formatdate(seconds, usegmt=True)
 
 
 def parse_date(text: str, *, now: float | None = None) -> int | None:
@@ -51,7 +43,7 @@ def parse_date(text: str, *, now: float | None = None) -> int | None:
     year = int(match["year"])
     if len(match["year"]) == 2:
         year = _full_year(year, time.time() if now is None else now)
-    month = _MONTHS.index(match["month"]) + 1
+    month = MONTHS.index(match["month"]) + 1
     day, hour, minute, second = (int(match[each]) for each in ("day", "hour", "minute", "second"))
     if second == 60:  # a leap second, which `datetime` does not know
         second = 59

@@ -7,7 +7,6 @@ What it answers is decided by functions that know nothing of connections: `paths
 from __future__ import annotations
 
 import os
-import secrets
 from typing import TYPE_CHECKING
 
 from nhttp._static import page
@@ -129,7 +128,7 @@ def _send_file(request: IncomingMessage, response: ServerResponse, file: Opened)
         fields["Content-Type"] = kind
         fields["Content-Range"] = content_range(ranges[0], size)
     else:
-        boundary = secrets.token_hex(16)
+        boundary = os.urandom(16).hex()
         status, pieces = 206, multipart(ranges, size, kind, boundary)
         fields["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
     fields["Content-Length"] = sum(map(len, pieces))

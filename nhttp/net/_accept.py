@@ -14,7 +14,6 @@ import os
 import select
 import socket
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nhttp import _threads
@@ -22,6 +21,8 @@ from nhttp.errors import socket_error
 from nhttp.net._address import address_of, describe
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nhttp.net._server import Server
 
 __all__ = ["Listening"]
@@ -61,7 +62,7 @@ class Listening:
         self.shared = shared
         self._woken, self._waker = os.pipe()  # tells the accept thread to stop
         # A Unix socket's file, removed at the end if it is still the same one.
-        self._file = None if path is None else (Path(path), _identity(Path(path)))
+        self._file = None if path is None else _file(path)
 
     def ref(self) -> None:
         if not self.referenced and not self.stopping.is_set():
@@ -172,6 +173,13 @@ class Listening:
         if file is not None and _identity(file[0]) == file[1]:
             with contextlib.suppress(OSError):
                 file[0].unlink()
+
+
+def _file(name: str) -> tuple[Path, tuple[int, int] | None]:
+    from pathlib import Path  # it loads slowly, and few servers have a file
+
+    path = Path(name)
+    return path, _identity(path)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -20,8 +20,8 @@ from __future__ import annotations
 import threading
 import warnings
 import weakref
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias, TypeVar
 
 from nhttp.errors import Error, InvalidArgument, MaxListenersExceededWarning
 
@@ -29,6 +29,10 @@ __all__ = ["EventEmitter", "Listener"]
 
 Listener: TypeAlias = Callable[..., Any]
 """What may be added for an event when no table of overloads says more."""
+
+_T = TypeVar("_T")
+
+_NOTHING: Final[Mapping[str, Any]] = {}
 
 
 class EventEmitter:
@@ -110,16 +114,16 @@ class EventEmitter:
     # Defaults of what few emitters ever have of their own: most live for one HTTP request.
     _max_listeners: float | None = None
     _warned: frozenset[str] = frozenset()
+    # No empty tuples: an event is in here exactly while it has listeners.
+    _listeners: Mapping[str, tuple[Listener, ...]] = _NOTHING
+    # The arguments of the latched events that have happened.
+    _latches: Mapping[str, tuple[Any, ...] | _Remembered] = _NOTHING
 
     def __init__(self) -> None:
-        # Guards changes of the two below and of `_warned`; reading one entry needs no lock. A
-        # subclass may guard small state of its own with it, but must not call a method of this
-        # class while it holds it.
+        # Guards changes of the three above: a mapping is replaced, never changed, so that reading
+        # needs no lock. A subclass may guard small state of its own with it, but must not call a
+        # method of this class while it holds it.
         self._lock = threading.Lock()
-        # No empty tuples: an event is in here exactly while it has listeners.
-        self._listeners: dict[str, tuple[Listener, ...]] = {}
-        # The arguments of the latched events that have happened.
-        self._latches: dict[str, tuple[Any, ...]] = {}
 
     # The name of the event is `Any` wherever a subclass states a table: with `str` here every table
     # would be an incompatible override.
@@ -241,8 +245,9 @@ class EventEmitter:
                 self.off(event, listener)
         else:
             with self._lock:
-                removed = self._listeners.pop(event, ())
-            del removed  # named above so that no `__del__` runs under the lock
+                before = self._listeners
+                self._listeners = _without(before, event)
+            del before  # named above so that no `__del__` runs under the lock
         return self
 
     def emit(self, event: Any, /, *args: Any) -> bool:
@@ -266,7 +271,7 @@ class EventEmitter:
             with self._lock:
                 if event in self._latches:
                     return False
-                self._latches[event] = args
+                self._latches = {**self._latches, event: args}
                 listeners = self._listeners.get(event)
         else:
             listeners = self._listeners.get(event)
@@ -362,29 +367,43 @@ class EventEmitter:
         with self._lock:
             if event in self._latches:
                 return False
-            self._latches[event] = args
+            self._latches = {**self._latches, event: args}
             listeners = self._listeners.get(event, ())
         for listener in listeners:
             listener(*args)
         return bool(listeners)
 
-    def _latch_unheard(self, event: str, /) -> bool:
-        """Record a latched event that gives nothing, if nobody listens; `_lock` is held.
+    def _latch_unheard(self, event: str, /, *args: Any) -> bool:
+        """Record a latched event if nobody listens; `_lock` is held.
 
         Returns:
             False when somebody listens: then `_latch` is to be called, without the lock.
         """
         if event in self._listeners:
             return False
-        self._latches.setdefault(event, ())
+        if event not in self._latches:
+            self._latches = {**self._latches, event: args}
         return True
 
     def _unlatch(self, *events: str) -> None:
         """Forget that these events have happened: they can happen again."""
         with self._lock:
             # Kept until the lock is released: no `__del__` of an argument runs under it.
-            forgotten = [self._latches.pop(event, None) for event in events]
-        del forgotten
+            before = self._latches
+            self._latches = _without(before, *events)
+        del before
+
+    def _latch_weakly(self, event: str, /) -> None:
+        """Hold the arguments of a latched event weakly from now on.
+
+        A listener that is added when nobody else holds them any more is not called.
+        """
+        with self._lock:
+            before = self._latches
+            args = before.get(event)
+            if isinstance(args, tuple):
+                self._latches = {**before, event: _Remembered(args)}
+        del before, args  # no `__del__` of an argument runs under the lock
 
     def _is_latched(self, event: str) -> bool:
         """Tell whether a latched event has happened, and was not forgotten since."""
@@ -402,10 +421,12 @@ class EventEmitter:
         entry = _Once(self, self._lock, event, function) if once else function
         with self._lock:
             happened = self._latches.get(event)
+            if isinstance(happened, _Remembered):
+                happened = happened.recall()
             present = self._listeners.get(event, ())
             if happened is None or not once:
                 present = (entry, *present) if first else (*present, entry)
-                self._listeners[event] = present
+                self._listeners = {**self._listeners, event: present}
         self._listener_added(event)
         if happened is not None:
             if once:
@@ -428,9 +449,10 @@ class EventEmitter:
                 if self._listeners.get(event, ()) is not present:
                     continue  # another thread was faster: look again
                 if len(present) == 1:
-                    del self._listeners[event]
+                    self._listeners = _without(self._listeners, event)
                 else:
-                    self._listeners[event] = present[:index] + present[index + 1 :]
+                    rest = present[:index] + present[index + 1 :]
+                    self._listeners = {**self._listeners, event: rest}
             self._tell_removed(event, present[index])
             return self
 
@@ -454,6 +476,20 @@ class EventEmitter:
         """Emit ``"removeListener"`` if anybody listens for it."""
         if "removeListener" in self._listeners:
             self.emit("removeListener", event, _original(listener))
+
+
+class _Remembered:
+    """The arguments of a latched event that are somebody else's to hold."""
+
+    __slots__ = ("_references",)
+
+    def __init__(self, args: tuple[Any, ...]) -> None:
+        self._references = [weakref.ref(each) for each in args]
+
+    def recall(self) -> tuple[Any, ...] | None:
+        """Give them; None when one of them is gone."""
+        args = tuple(reference() for reference in self._references)
+        return None if None in args else args
 
 
 class _Once:
@@ -483,6 +519,11 @@ class _Once:
         if emitter is not None:
             emitter.off(self._event, self)
         return self.listener(*args)
+
+
+def _without(mapping: Mapping[str, _T], *names: str) -> Mapping[str, _T]:
+    """Give a copy without some entries."""
+    return {name: value for name, value in mapping.items() if name not in names}
 
 
 def _original(listener: Listener) -> Listener:

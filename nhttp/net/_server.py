@@ -365,7 +365,7 @@ class Server(EventEmitter):
                 return None
             # What `_latch` does, in one step with the decision: a `listen` on another thread either
             # came before it, or makes a new life of the server after it.
-            self._latches["close"] = ()
+            self._latches = {**self._latches, "close": ()}
             return self._listeners.get("close", ())
 
     def _all_closed(self, listening: Listening) -> None:
@@ -385,7 +385,7 @@ class Server(EventEmitter):
             handle.close()
             self.emit("drop", address_of(family, peer))
             return
-        connection = Socket(handle, allow_half_open=self.allow_half_open)
+        connection = self._wrap(handle)
         connection._peer = peer
         connection._on_closed = self._connection_closed
         connection._hold()
@@ -401,6 +401,10 @@ class Server(EventEmitter):
             connection.destroy()
             connection._release()
             self._connection_served(connection)
+
+    def _wrap(self, handle: socket.socket) -> Socket:
+        """Make the `Socket` of a connection."""
+        return Socket(handle, allow_half_open=self.allow_half_open)
 
     def _run_connection(self, connection: Socket) -> None:
         try:
@@ -421,13 +425,17 @@ class Server(EventEmitter):
 
     def _connection_closed(self, connection: Socket) -> None:
         """The descriptor was closed; the connection counts while its thread still runs."""
-        if connection._served:
+        with self._lock:  # as below: one of the two sees what the other did
+            over = connection._served
+        if over:
             self._forget(connection)
 
     def _connection_served(self, connection: Socket) -> None:
         """The thread is done; the connection counts while its socket is somebody else's."""
-        connection._served = True
-        if connection._gone:
+        with self._lock:
+            connection._served = True
+            over = connection._gone
+        if over:
             self._forget(connection)
 
     def _forget(self, connection: Socket) -> None:

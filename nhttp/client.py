@@ -31,7 +31,7 @@ from nhttp._agent.options import RequestKeywords, RequestOptions, RequestSource,
 from nhttp._request.reading import Information, ReadingRequest
 from nhttp._request.sending import Style
 from nhttp.errors import ConnectionReset, InvalidArgument
-from nhttp.headers import check_name, check_value, pairs_of
+from nhttp.headers import Field, checked, gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,24 +186,15 @@ class ClientRequest(ReadingRequest):
             self.once("response", callback)
 
     def _set_headers(self, options: RequestOptions) -> None:
-        headers: dict[str, tuple[str, str | list[str]]] = {}
-        for name, value in pairs_of(options.headers or ()):
-            text = check_value(check_name(name), value)
-            key = name.lower()
-            if key in headers:
-                before = headers[key][1]
-                text = [
-                    *([before] if isinstance(before, str) else before),
-                    *([text] if isinstance(text, str) else text),
-                ]
-            headers[key] = (name, text)
+        headers = gather(options.headers or ())
         if "host" not in headers and options.set_host:
             default = options.default_port or self.agent.default_port
             host = options.host_field(default)
-            headers = {"host": ("Host", host), **headers}  # RFC 9110, 7.2: as the first field
+            # RFC 9110, 7.2: as the first field.
+            headers = {"host": checked("Host", host)[1], **headers}
         authorization = options.authorization()
         if authorization is not None and "authorization" not in headers:
-            headers["authorization"] = ("Authorization", authorization)
+            headers["authorization"] = Field.of("Authorization", authorization)
         self._headers = headers
         self._check_head()
 

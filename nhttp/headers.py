@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar, cast, overload
 
 from nhttp.errors import InvalidArgument
 
@@ -211,25 +211,55 @@ def check_value(name: str, value: object) -> str | list[str]:
     )
 
 
+class Field(NamedTuple):
+    """A header to be sent, checked."""
+
+    name: str  # as it is sent
+    value: str | list[str]  # a list for as many field lines
+    lines: str  # as they go on the wire
+
+    @classmethod
+    def of(cls, name: str, value: object) -> Field:
+        """Check a header.
+
+        Raises:
+            InvalidArgument: As `check_name` and `check_value`.
+        """
+        text = check_value(check_name(name), value)
+        each = [text] if isinstance(text, str) else text
+        return cls(name, text, "".join([f"{name}: {one}\r\n" for one in each]))
+
+    def and_also(self, other: Field) -> Field:
+        """Give a field with the lines of both, each as it was spelt."""
+        values = [
+            one
+            for each in (self.value, other.value)
+            for one in ([each] if isinstance(each, str) else each)
+        ]
+        return Field(other.name, values, self.lines + other.lines)
+
+
 # What was checked before: a server says the same again and again. Dropped as a whole when it is
 # full, so that values which never come twice cost no more than the checks that they need anyway.
-_KNOWN: dict[tuple[str, str], tuple[str, tuple[str, str | list[str]]]] = {}
+# No lock: threads that race here check the same thing twice, or keep a few more than the bound.
+_KNOWN: dict[tuple[str, str], tuple[str, Field]] = {}
 _KNOWN_AT_MOST = 1024
 _KNOWN_UP_TO = 128  # characters of a value that is worth keeping
 
 
-def checked(name: str, value: object) -> tuple[str, tuple[str, str | list[str]]]:
-    """Give a header to send as its lower-case name and what is kept of it, or refuse it.
+def checked(name: str, value: object) -> tuple[str, Field]:
+    """Give a header to send, with its lower-case name in front, or refuse it.
 
     Raises:
         InvalidArgument: As `check_name` and `check_value`.
     """
     # A subclass of str may have an equality of its own.
     if not (isinstance(value, str) and type(value) is str and type(name) is str):
-        return check_name(name).lower(), (name, check_value(name, value))
+        field = Field.of(name, value)
+        return field.name.lower(), field
     known = _KNOWN.get((name, value))
     if known is None:
-        known = check_name(name).lower(), (name, check_value(name, value))
+        known = name.lower(), Field.of(name, value)
         if len(value) <= _KNOWN_UP_TO:
             if len(_KNOWN) >= _KNOWN_AT_MOST:
                 _KNOWN.clear()
@@ -243,3 +273,18 @@ def pairs_of(headers: HeaderInput) -> Iterable[tuple[str, HeaderValue]]:
     if isinstance(headers, dict) or isinstance(headers, Mapping):  # noqa: SIM101
         return headers.items()
     return headers
+
+
+def gather(headers: HeaderInput) -> dict[str, Field]:
+    """Give headers to send by their lower-case names; a name that comes twice has both values.
+
+    Raises:
+        InvalidArgument: As `check_name` and `check_value`.
+    """
+    gathered: dict[str, Field] = {}
+    for name, value in pairs_of(headers):
+        key, field = checked(name, value)
+        if key in gathered:
+            field = gathered[key].and_also(field)
+        gathered[key] = field
+    return gathered

@@ -12,22 +12,14 @@ is said by `ServerResponse` and `ClientRequest`.
 from __future__ import annotations
 
 import time
-from email.utils import formatdate
 from enum import Enum
 from threading import get_ident
 from typing import TYPE_CHECKING, Final, Self
 
+from nhttp._date import format_date
 from nhttp._encoding import encode
 from nhttp.errors import InvalidArgument, StateError
-from nhttp.headers import (
-    HeaderInput,
-    HeaderValue,
-    check_name,
-    check_value,
-    checked,
-    pairs_of,
-    tokens_of,
-)
+from nhttp.headers import Field, HeaderInput, HeaderValue, checked, pairs_of, tokens_of
 from nhttp.streams import BytesLike, Callback, Writable
 from nhttp.streams._writable import end_arguments
 
@@ -85,7 +77,7 @@ class _DateCache:
         second, text = self._cached
         current = int(time.time())
         if second != current:
-            text = f"Date: {formatdate(current, usegmt=True)}\r\n"
+            text = f"Date: {format_date(current)}\r\n"
             self._cached = (current, text)
         return text
 
@@ -111,8 +103,8 @@ class OutgoingMessage(Writable):
     should_keep_alive = True
     use_chunked_encoding_by_default = True
 
-    _headers: dict[str, tuple[str, str | list[str]]] | None = None  # by lower-case name
-    _trailers: list[tuple[str, str]] | None = None
+    _headers: dict[str, Field] | None = None  # by lower-case name
+    _trailers = ""  # as they go on the wire
     _head_ready = False  # `write_head` was called, or the head was rendered: headers are fixed
     _head_sent = False
     _framing = _NONE
@@ -166,21 +158,22 @@ class OutgoingMessage(Writable):
 
     def append_header(self, name: str, value: HeaderValue) -> Self:
         """Add field lines for a header behind those that are set."""
-        before = self.get_header(name)
-        if before is None:
-            return self.set_header(name, value)
-        more = check_value(check_name(name), value)
-        present = before if isinstance(before, list) else [before]
-        return self.set_header(name, [*present, *(more if isinstance(more, list) else [more])])
+        self._check_head_open("append")
+        key, field = checked(name, value)
+        if self._headers is None:
+            self._headers = {}
+        present = self._headers.get(key)
+        self._headers[key] = field if present is None else present.and_also(field)
+        return self
 
     def get_header(self, name: str) -> str | list[str] | None:
         """Give what a header was set to, as text; None if it was not. In any case of letters."""
-        entry = self._headers.get(name.lower()) if self._headers else None
-        return None if entry is None else entry[1]
+        field = self._headers.get(name.lower()) if self._headers else None
+        return None if field is None else field.value
 
     def get_headers(self) -> dict[str, str | list[str]]:
         """Give all headers that were set, by lower-case name."""
-        return {key: value for key, (_, value) in (self._headers or {}).items()}
+        return {key: field.value for key, field in (self._headers or {}).items()}
 
     def get_header_names(self) -> list[str]:
         """Give the names of the headers that were set, in lower case."""
@@ -188,7 +181,7 @@ class OutgoingMessage(Writable):
 
     def get_raw_header_names(self) -> list[str]:
         """Give the names of the headers that were set, as they will be sent."""
-        return [name for name, _ in (self._headers or {}).values()]
+        return [field.name for field in (self._headers or {}).values()]
 
     def has_header(self, name: str) -> bool:
         """Whether a header was set."""
@@ -209,11 +202,8 @@ class OutgoingMessage(Writable):
         Raises:
             InvalidArgument: As for `set_header`.
         """
-        fields = self._trailers or []
-        for name, value in pairs_of(headers):
-            text = check_value(check_name(name), value)
-            fields.extend((name, each) for each in (text if isinstance(text, list) else [text]))
-        self._trailers = fields
+        more = [Field.of(name, value).lines for name, value in pairs_of(headers)]
+        self._trailers += "".join(more)
 
     def _check_head_open(self, doing: str) -> None:
         if self._head_ready:
@@ -241,11 +231,8 @@ class OutgoingMessage(Writable):
             if rule is BodyRule.DESCRIBED and body_size and not says_length(headers):
                 self._declared = body_size
         head = self._start_line()
-        for name, value in headers.values():
-            if value.__class__ is list:
-                head += "".join([f"{name}: {each}\r\n" for each in value])
-            else:
-                head += f"{name}: {value}\r\n"
+        for field in headers.values():
+            head += field.lines
         if self.send_date and "date" not in headers:
             head += date_line()
         head += self._connection_lines()
@@ -255,19 +242,17 @@ class OutgoingMessage(Writable):
             head += f"Content-Length: {self._declared}\r\n"
         return (head + "\r\n").encode("latin-1")
 
-    def _frame(
-        self, headers: dict[str, tuple[str, str | list[str]]], body_size: int | None
-    ) -> None:
+    def _frame(self, headers: dict[str, Field], body_size: int | None) -> None:
         """Decide how the receiver finds the end of the body."""
         length = headers.get("content-length")
         coding = headers.get("transfer-encoding")
         if coding is not None:
             # RFC 9112, 6.3, rung 4: the last coding counts.
-            chunked = tokens_of(coding[1])[-1:] == ["chunked"]
+            chunked = tokens_of(coding.value)[-1:] == ["chunked"]
             self._framing = _CHUNKED if chunked else _CLOSE
         elif length is not None:
             self._framing = _LENGTH
-            self._declared = _length_of(length[1])
+            self._declared = _length_of(length.value)
         elif not self.use_chunked_encoding_by_default:
             self._framing = _CLOSE
             if body_size is not None:
@@ -306,8 +291,7 @@ class OutgoingMessage(Writable):
             return []
         if not self._trailers:
             return [_LAST_CHUNK]
-        lines = "".join(f"{name}: {value}\r\n" for name, value in self._trailers)
-        return [b"0\r\n", lines.encode("latin-1"), b"\r\n"]
+        return [b"0\r\n", self._trailers.encode("latin-1"), b"\r\n"]
 
     # Writing.
 
@@ -355,11 +339,17 @@ class OutgoingMessage(Writable):
             chunk, encoding, callback = end_arguments(chunk, encoding, callback)
             if callback is not None:
                 self.once("finish", callback)
-        data = b"" if chunk is None else encode(chunk, encoding or self._default_encoding)
+        if chunk.__class__ is bytes:
+            data: BytesLike = chunk
+        elif chunk is None:
+            data = b""
+        else:
+            data = encode(chunk, encoding or self._default_encoding)
         with self._lock:
             if chunk is None and (self._write_ended or self._destroyed):
                 return self
-            self._check_writable()
+            if self._write_ended or self._destroyed:
+                self._check_writable()
             if not self._head_sent:
                 self._check_head()
             self._write_ended = True
@@ -377,27 +367,32 @@ class OutgoingMessage(Writable):
             self._finish()
         return self
 
-    def _send_end(self, data: BytesLike) -> list[Callback]:
-        chunks: list[BytesLike] = []
-        callbacks: list[Callback] = []
+    def _send_end(self, data: BytesLike) -> Sequence[Callback]:
+        """Send what is left: the last octets, and whatever is still missing around them."""
+        callbacks: Sequence[Callback] = ()
         size = len(data)
-        if self._pending is not None:
-            chunks, callbacks = self._take_pending()
-            size += sum(map(len, chunks))
-        if len(data):
-            chunks.append(data)
-        out: list[BytesLike] = []
-        if not self._head_sent:
-            out.append(self._render_head(size))
-        if self._framing is _LENGTH:
-            out += chunks
-            self._body_sent += size
+        if self._pending is None and not self._head_sent:
+            # The whole message is at hand, as most are: head and body as one piece.
+            out: list[BytesLike] = [self._render_head(size)]
+            if size and self._framing is _LENGTH:
+                self._body_sent = size
+                if size < _JOIN_BELOW:
+                    out[0] = b"".join((out[0], data))
+                else:
+                    out.append(data)
+            elif size:
+                out += self._frame_chunk(data)
         else:
+            chunks, callbacks = self._take_pending()
+            if size:
+                chunks.append(data)
+            out = []
+            if not self._head_sent:
+                out.append(self._render_head(sum(map(len, chunks))))
             for chunk in chunks:
                 out += self._frame_chunk(chunk)
-        out += self._frame_end()
-        if size < _JOIN_BELOW and len(out) == 2:
-            out = [b"".join(out)]
+        if self._framing is not _LENGTH or self._body_sent != self._declared:
+            out += self._frame_end()
         if out:
             self._connected()._writev(out)
         self._sealed = True
@@ -444,14 +439,12 @@ def _without_arguments(callback: Callback) -> Callable[..., object]:
     return listener
 
 
-def says_length(headers: dict[str, tuple[str, str | list[str]]]) -> bool:
+def says_length(headers: dict[str, Field]) -> bool:
     """Whether the headers say how the end of the body is found."""
     return "content-length" in headers or "transfer-encoding" in headers
 
 
-def _without_framing(
-    headers: dict[str, tuple[str, str | list[str]]], rule: BodyRule
-) -> dict[str, tuple[str, str | list[str]]]:
+def _without_framing(headers: dict[str, Field], rule: BodyRule) -> dict[str, Field]:
     """Leave out what a message must not say about its body."""
     # RFC 9112, 6.1: never to a peer that does not speak HTTP/1.1.
     forbidden = {"transfer-encoding"}
@@ -460,7 +453,7 @@ def _without_framing(
     return {key: entry for key, entry in headers.items() if key not in forbidden}
 
 
-def check_framing(headers: dict[str, tuple[str, str | list[str]]]) -> None:
+def check_framing(headers: dict[str, Field]) -> None:
     """Refuse headers that two receivers could read in two ways.
 
     Raises:
@@ -475,7 +468,7 @@ def check_framing(headers: dict[str, tuple[str, str | list[str]]]) -> None:
             "receivers would not agree where the body ends",
             "ERR_INVALID_ARG_VALUE",
         )
-    _length_of(length[1])
+    _length_of(length.value)
 
 
 def _length_of(value: str | list[str]) -> int:

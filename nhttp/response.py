@@ -10,19 +10,10 @@ import contextlib
 import logging
 import os
 import stat
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, Self, overload
 
 from nhttp.errors import InvalidArgument, StateError
-from nhttp.headers import (
-    HeaderInput,
-    check_name,
-    check_text,
-    check_value,
-    checked,
-    pairs_of,
-    tokens_of,
-)
+from nhttp.headers import Field, HeaderInput, check_text, gather, pairs_of, tokens_of
 from nhttp.options import check_count
 from nhttp.outgoing import BodyRule, Framing, OutgoingMessage, check_framing
 from nhttp.status import STATUS_CODES
@@ -44,6 +35,10 @@ _FILE_BLOCK = 1024 * 1024
 
 
 _ALLOWED: Final = BodyRule.ALLOWED
+
+_STATUS_LINES: Final[dict[tuple[int, str | None], str]] = {
+    (code, reason): f"HTTP/1.1 {code} {reason}\r\n" for code, reason in STATUS_CODES.items()
+}
 
 
 class Exchange(Protocol):
@@ -126,12 +121,11 @@ class ServerResponse(OutgoingMessage):
     _continued = False  # a 100 went out
 
     def __init__(self, request: IncomingMessage, exchange: Exchange) -> None:
-        super().__init__()
+        socket = request.socket
+        super().__init__(socket._write_lock)  # whole messages are written under the socket's own
+        self.socket = socket
         self.request = request
         self._exchange = exchange
-        self.socket = request.socket
-        # Whole messages are written under the socket's own lock.
-        self._write_lock = request.socket._write_lock
         if not request.http_version_minor:
             self.use_chunked_encoding_by_default = False
 
@@ -159,16 +153,18 @@ class ServerResponse(OutgoingMessage):
 
         Source: response.writeHead in the manual.
         """
-        self._check_head_open("write")
+        if self._head_ready:
+            self._check_head_open("write")
         if status_message is not None and not isinstance(status_message, str):
             status_message, headers = None, status_message
         code = _check_status(status_code)
         message = status_message and check_text(status_message, "the status message")
         merged = self._headers or {}
         if headers is not None:
-            gathered = _gather(headers)
+            gathered = gather(headers)
             merged = {**merged, **gathered} if merged else gathered
-        check_framing(merged)
+        if "content-length" in merged:
+            check_framing(merged)
         # Nothing is changed by a call that was refused.
         self.status_code = code
         if message is not None:
@@ -178,7 +174,10 @@ class ServerResponse(OutgoingMessage):
         return self
 
     def _start_line(self) -> str:
-        return f"HTTP/1.1 {self.status_code:d} {self.status_message}\r\n"
+        return (
+            _STATUS_LINES.get((self.status_code, self.status_message))
+            or f"HTTP/1.1 {self.status_code:d} {self.status_message}\r\n"
+        )
 
     def _check_head(self) -> None:
         code = self.status_code
@@ -204,8 +203,8 @@ class ServerResponse(OutgoingMessage):
         return BodyRule.DESCRIBED if self.request.method == "HEAD" else _ALLOWED
 
     def _connection_lines(self) -> str:
-        request = self.request
-        if request._head.lookup.get("expect") and not self._continued and not request.complete:
+        request, headers = self.request, self._headers or {}
+        if not request.complete and not self._continued and "expect" in request._head.lookup:
             # Nobody knows whether the body will come that was not asked for (RFC 9110, 10.1.1).
             self.should_keep_alive = False
         if self.status_code < 200:
@@ -214,14 +213,13 @@ class ServerResponse(OutgoingMessage):
         hint = self._exchange.keep_alive_hint()
         if hint is None:
             self.should_keep_alive = False
-        said = self.get_header("connection")
-        if said is not None:
-            if "close" in tokens_of(said):
+        if "connection" in headers:
+            if "close" in tokens_of(headers["connection"].value):
                 self.should_keep_alive = False
             return ""
         if not self.should_keep_alive:
             return "Connection: close\r\n"
-        if hint and not self.has_header("keep-alive"):
+        if hint and "keep-alive" not in headers:
             return f"Connection: keep-alive\r\n{hint}"
         return "Connection: keep-alive\r\n"
 
@@ -238,14 +236,8 @@ class ServerResponse(OutgoingMessage):
 
     def write_early_hints(self, headers: HeaderInput) -> None:
         """Send ``103 Early Hints`` with, usually, ``Link`` fields (RFC 8297)."""
-        lines = ["HTTP/1.1 103 Early Hints\r\n"]
-        for name, value in pairs_of(headers):
-            text = check_value(check_name(name), value)
-            lines.extend(
-                f"{name}: {each}\r\n" for each in ([text] if isinstance(text, str) else text)
-            )
-        lines.append("\r\n")
-        self._write_interim("".join(lines).encode("latin-1"))
+        lines = "".join([Field.of(name, value).lines for name, value in pairs_of(headers)])
+        self._write_interim(f"HTTP/1.1 103 Early Hints\r\n{lines}\r\n".encode("latin-1"))
 
     def _write_interim(self, head: bytes) -> None:
         if not self.request.http_version_minor:
@@ -288,6 +280,8 @@ class ServerResponse(OutgoingMessage):
         if count is not None:
             check_count("count", count)
         if isinstance(file, (str, os.PathLike)):
+            from pathlib import Path  # it loads slowly, and few servers send files
+
             with Path(file).open("rb") as opened:
                 return self.write_file(opened, offset, count)
         with self._lock:
@@ -393,29 +387,13 @@ class ServerResponse(OutgoingMessage):
     def _reset(self) -> None:
         """Forget what a handler prepared and did not send."""
         self._headers = None
-        self._trailers = None
+        self._trailers = ""
         self._pending = None
         self._pending_callbacks = None
         self._corked = 0
         self._head_ready = False
         self._write_ended = False
         self.status_message = None
-
-
-def _gather(headers: HeaderInput) -> dict[str, tuple[str, str | list[str]]]:
-    """Give checked headers by lower-case name; a name that comes twice has both values."""
-    gathered: dict[str, tuple[str, str | list[str]]] = {}
-    for name, value in pairs_of(headers):
-        key, entry = checked(name, value)
-        if key in gathered:
-            before, text = gathered[key][1], entry[1]
-            both = [
-                *([before] if isinstance(before, str) else before),
-                *([text] if isinstance(text, str) else text),
-            ]
-            entry = (name, both)
-        gathered[key] = entry
-    return gathered
 
 
 def _check_status(code: object) -> int:

@@ -75,10 +75,10 @@ class Writable(Stream):
     _sealed = False  # `end` has handed on the last octets; guarded by `_write_lock`
     _default_encoding: str | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, write_lock: threading.Lock | None = None) -> None:
         super().__init__()
         # Held while octets are handed on, which may block; never taken with `_lock` held.
-        self._write_lock = threading.Lock()
+        self._write_lock = write_lock or threading.Lock()
 
     # What a subclass gives.
 
@@ -302,7 +302,8 @@ class Writable(Stream):
             if self._write_finished or self._destroyed:
                 return
             self._write_finished = True
-            self._notify()
+            if self._changed is not None:
+                self._changed.notify_all()
             if self._latch_unheard("finish"):
                 return
         self._latch("finish")

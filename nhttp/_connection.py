@@ -28,6 +28,7 @@ from nhttp._silence import tell_silence
 from nhttp._timers import now
 from nhttp.errors import ConnectionReset, ParseError, SocketError, SocketTimeout, StateError
 from nhttp.incoming import IncomingMessage
+from nhttp.net._quick import load_quick_send
 from nhttp.response import ServerResponse
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Connection:
         self._keep_alive_hint = f"Keep-Alive: timeout={said}\r\n" if said else ""
         self._kept = False  # at least one exchange is over
         self._unread = False  # octets of a body were left unread, and more of them may come
+        self._ended = False  # the client has ended its side between two requests
         self._request_limit = math.inf  # when the request must have arrived
         self._client = ClientWatch(socket, self.parser)
 
@@ -101,7 +103,7 @@ class Connection:
         socket._on_destroyed = self._socket_destroyed
         socket.set_timeout(self._timeout)
         try:
-            self.server.emit("connection", socket)
+            self.server.emit(self.server._arrival, socket)
             while True:
                 head = self._read_head()
                 if head is None or not self._exchange(head):
@@ -138,7 +140,8 @@ class Connection:
         server, socket, parser, limits = self.server, self.socket, self.parser, self.limits
         data = b""
         if parser.idle:
-            if self._kept and self._keep_alive:
+            resting = self._kept and self._keep_alive > 0
+            if resting:
                 socket._allow_silence(self._keep_alive)
             self.phase = _IDLE
             if server._listening is None:
@@ -146,14 +149,16 @@ class Connection:
                 socket._stop_reading()
             data = socket._receive(65536)
             if not data:
+                self._ended = True
                 return None
+            if resting:
+                socket._allow_silence(self._timeout)
         self.phase = _HEAD
-        socket._allow_silence(self._timeout)
         limits.max_head_size = server.max_header_size
         limits.max_headers_count = server.max_headers_count
         event = parser.receive(data) if data else parser.next_event()
         seconds = server.request_timeout
-        self._request_limit = socket._active + seconds if seconds else math.inf
+        self._request_limit = now() + seconds if seconds else math.inf
         return self._next_event(server.headers_timeout) if event is NEED_DATA else event
 
     def _next_event(self, seconds: float = 0) -> RequestHead | BodyEvent:
@@ -188,7 +193,8 @@ class Connection:
 
     def _exchange(self, head: RequestHead) -> bool:
         """Serve one request; False when the connection is not to be used again."""
-        request = IncomingMessage(head, self.socket, self)
+        server, socket = self.server, self.socket
+        request = IncomingMessage(head, socket, self)
         request._driven = True  # by this thread, once the handler has returned
         if head.method == "CONNECT":
             return self._tunnel("connect", request)
@@ -197,33 +203,35 @@ class Connection:
                 return self._tunnel("upgrade", request)
             self.parser.resume()
         if not head.has_body:
-            end = self.parser.next_event()
-            assert isinstance(end, EndOfMessage)
-            request._completed(end)
+            self.parser.next_event()  # the end
+            request.complete = True
             self._request_limit = math.inf
-        if self.socket._limit != self._request_limit:
-            self.socket._set_limit(self._request_limit)  # the head's bound is met
+        elif self.parser.body_at_hand:
+            self._request_limit = math.inf
+        if socket._limit != self._request_limit:
+            socket._set_limit(self._request_limit)  # the head's bound is met
         response = ServerResponse(request, self)
         response.should_keep_alive = head.keep_alive
         self.request, self.response = request, response
         self.phase = _EXCHANGE
         self._client.begin(request, response)
         try:
-            self._dispatch(head, request, response)
-            self._see_through(request, response)
+            if "expect" in head.lookup and head.minor_version:  # RFC 9110, 10.1.1
+                self._dispatch_expecting(head.lookup["expect"], request, response)
+            else:
+                server.emit("request", request, response)
+            if not response._write_finished or request._flowing:
+                self._see_through(request, response)
         except Exception as error:
             self._raised(error, request, response)
         return self._after_exchange(request, response)
 
-    def _dispatch(
-        self, head: RequestHead, request: IncomingMessage, response: ServerResponse
+    def _dispatch_expecting(
+        self, expectation: str, request: IncomingMessage, response: ServerResponse
     ) -> None:
-        """Emit the event that the request calls for."""
+        """Emit the event that a request with an ``Expect`` field calls for."""
         server = self.server
-        expectation = head.lookup.get("expect")
-        if expectation is None or not head.minor_version:  # RFC 9110, 10.1.1
-            server.emit("request", request, response)
-        elif expectation.lower() == "100-continue":
+        if expectation.lower() == "100-continue":
             if not server.emit("checkContinue", request, response):
                 response.write_continue()
                 server.emit("request", request, response)
@@ -282,8 +290,10 @@ class Connection:
             keep = keep and self._discard(request)
             self._unread = not keep
         self.request = self.response = None
-        self._kept = True
         socket = self.socket
+        if not self._kept:  # a connection that goes on is worth what it takes to load this
+            self._kept = True
+            socket._quick_send = load_quick_send()
         socket._timeout = self._timeout  # whatever a listener set for this exchange
         if socket._limit != math.inf:
             socket._set_limit(math.inf)
@@ -309,10 +319,14 @@ class Connection:
 
     def read_body(self) -> bytes | EndOfMessage:
         """Read the next piece of the request's body."""
-        event = self._next_event()
+        self._client.reading()
+        try:
+            event = self._next_event()
+        finally:
+            self._client.was_read()
         if isinstance(event, (bytes, EndOfMessage)):
             if isinstance(event, EndOfMessage):
-                self._arrived()
+                self._arrived(event)
             return event
         assert isinstance(event, Invalid)
         self.broken = _parse_error(event)
@@ -330,11 +344,13 @@ class Connection:
             return None
         end = self.parser.next_event()
         assert isinstance(end, EndOfMessage)
-        self._arrived()
+        self._arrived(end)
         return end
 
-    def _arrived(self) -> None:
+    def _arrived(self, end: EndOfMessage) -> None:
         """The request is complete: its bound is met."""
+        if self.request is not None:
+            self.request._completed(end)  # first: what follows may tell that the client has gone
         if self.socket._limit != math.inf:
             self.socket._set_limit(math.inf)
         self._client.arrived()
@@ -432,8 +448,10 @@ class Connection:
         handle = self.socket._handle
         if self.phase in (Phase.TUNNEL, Phase.OVER) or self.socket._destroyed or handle is None:
             return
-        if self._unread or self.parser.buffered or unread(handle):
+        if self._unread or self.parser.buffered or (not self._ended and unread(handle)):
             self._linger()
+        else:
+            self.socket._goodbye()
 
     def _linger(self) -> None:
         self.phase = Phase.OVER
@@ -449,7 +467,10 @@ class Connection:
         if self.phase is not Phase.TUNNEL:
             error = socket.errored
             why = error or self.late or self.broken
-            socket.destroy()
+            if request is None:
+                socket._retire()
+            else:
+                socket.destroy()
             socket._on_destroyed = socket._on_idle = None
             try:
                 if request is not None and response is not None:

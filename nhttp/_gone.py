@@ -28,8 +28,9 @@ __all__ = ["ClientWatch", "unread"]
 class ClientWatch:
     """Tells the messages of the exchange that is going on when the client ends or resets.
 
-    `begin`, `arrived` and `end` are called by the connection's thread (`arrived` by whoever reads
-    the body), `watch` by any thread, `_peer_gone` by the watcher's, `_tell` by a helper thread.
+    `begin`, `rest` and `end` are called by the connection's thread, `reading`, `was_read` and
+    `arrived` by whoever reads the body, `watch` by any thread, `_peer_gone` by the watcher's or, in
+    `was_read`, by the reader's, `_tell` by a helper thread.
     `_lock` guards all fields below it. The watcher's lock is taken inside it, never the other way
     round, and no listener is called with either.
     """
@@ -42,6 +43,8 @@ class ClientWatch:
         self._watching: _watcher.Watch | None = None
         self._whole = False  # the request has been read to its end
         self._owed = False  # the client has ended, but the rest of its request is still to be read
+        self._reading = False  # octets may be on their way from the kernel to the parser
+        self._unsure = False  # the client has ended meanwhile
 
     def begin(self, request: IncomingMessage, response: ServerResponse) -> None:
         """An exchange begins: from now on it may be watched."""
@@ -74,6 +77,19 @@ class ClientWatch:
             if self._watching is None and handle is not None and self._exchange is not None:
                 self._watching = _watcher.watch(handle, self._peer_gone)
 
+    def reading(self) -> None:
+        """Octets are being read from now on: what is missing from the kernel need not be lost."""
+        with self._lock:
+            self._reading = True
+
+    def was_read(self) -> None:
+        """The parser has what was read, and what is at hand can be counted again."""
+        with self._lock:
+            self._reading = False
+            unsure, self._unsure = self._unsure, False
+        if unsure:
+            self._peer_gone()
+
     def arrived(self) -> None:
         """The request has arrived in whole: what was found out behind it may be told."""
         with self._lock:
@@ -87,6 +103,9 @@ class ClientWatch:
         with self._lock:
             exchange = self._exchange
             if exchange is None:
+                return
+            if self._reading:
+                self._unsure = True  # whoever reads will see, or say when it can be seen
                 return
             # What stands in front of the end may be the rest of the request.
             self._owed = not self._whole and not self._is_cut_short()

@@ -64,6 +64,8 @@ class RequestHead:
 class ResponseHead:
     """A status line and its fields, valid and with unambiguous framing.
 
+    Not to be changed: two equal heads on one connection may be one object.
+
     Attributes:
         status: The status code.
         reason: The reason phrase, possibly empty.

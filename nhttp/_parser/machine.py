@@ -127,6 +127,20 @@ class Parser(ABC, Generic[HeadT]):
         """The number of bytes fed and not consumed."""
         return len(self._buffer)
 
+    def take_body(self) -> bytes | None:
+        """Return the whole body, if it has arrived with the head; its end goes without saying.
+
+        None when some of it is still to come, or when only the bytes tell where it ends.
+        """
+        if self._state is not _BODY:
+            return None
+        remaining, buffer = self._body.remaining, self._buffer
+        if remaining is None or remaining > len(buffer.data) - buffer.pos:
+            return None
+        data = buffer.take(remaining) if remaining else b""
+        self._state = self._follow_body()
+        return data
+
     def take_rest(self) -> bytes:
         """Return all that was not consumed, for whoever has the connection from now on.
 
@@ -143,7 +157,13 @@ class Parser(ABC, Generic[HeadT]):
     @property
     def body_remaining(self) -> int | None:
         """The bytes still to come of a body whose length is known; None outside of one."""
-        return self._body.remaining if self._state is State.BODY else None
+        return self._body.remaining if self._state is _BODY else None
+
+    @property
+    def body_at_hand(self) -> bool:
+        """Whether all that is still to come of a body was fed already; False if it cannot tell."""
+        remaining = self._body.remaining
+        return self._state is _BODY and remaining is not None and remaining <= self.buffered
 
     # --- the states ---
 

@@ -40,9 +40,8 @@ class RequestParser(Parser[RequestHead]):
     def __init__(self, limits: Limits | None = None) -> None:
         super().__init__(limits, check_request_line)
         self._current: RequestHead | None = None
-        # The bytes of a head that no body follows, what they meant, and the limits that they were
-        # within: clients that keep a connection open tend to repeat themselves, and equal bytes
-        # mean the same.
+        # The bytes of the last head, what they meant, and the limits that they were within: clients
+        # that keep a connection open tend to repeat themselves, and equal bytes mean the same.
         self._last: tuple[bytes, RequestHead, int, int] | None = None
         self._blank_line_seen = False
 
@@ -67,7 +66,7 @@ class RequestParser(Parser[RequestHead]):
         last, buffer, limits = self._last, self._buffer, self._limits
         if (
             last is None
-            or last[0] != data
+            or not data.startswith(last[0])
             or self._state is not _IDLE
             or buffer.pos != len(buffer.data)
             or last[2] != limits.max_head_size
@@ -76,10 +75,9 @@ class RequestParser(Parser[RequestHead]):
             return super().receive(data)
         buffer.append(data)
         self._origin = buffer.dropped
-        buffer.pos = len(data)
-        self._current = head = last[1]
-        self._body = EMPTY_BODY
-        self._state = _BODY
+        buffer.pos = len(last[0])
+        head = last[1]
+        self._state = self._follow_head(head)
         return head
 
     def resume(self) -> None:
@@ -141,9 +139,9 @@ class RequestParser(Parser[RequestHead]):
             (chunked or bool(length)) and method != "CONNECT",
         )
         data = self._buffer.data
-        plain = not (head.has_body or upgrade or method == "CONNECT")
-        if plain and len(text) == len(data) <= _REMEMBERED and isinstance(data, bytes):
-            self._last = (data, head, limits.max_head_size, limits.max_headers_count)
+        size = len(text)
+        if size <= _REMEMBERED and not self._buffer.pos and isinstance(data, bytes):
+            self._last = (data[:size], head, limits.max_head_size, limits.max_headers_count)
         return head
 
     def _follow_head(self, head: RequestHead) -> State:
@@ -153,13 +151,13 @@ class RequestParser(Parser[RequestHead]):
         return self._enter_body(head)
 
     def _enter_body(self, head: RequestHead) -> State:
-        if head.chunked:
-            self._body = ChunkedBody(self._limits)
+        if not head.has_body:  # RFC 9112, 6.3, rung 7
+            self._body = EMPTY_BODY
         elif head.content_length:
             self._body = LengthBody(head.content_length)
-        else:  # RFC 9112, 6.3, rung 7
-            self._body = EMPTY_BODY
-        return State.BODY
+        else:
+            self._body = ChunkedBody(self._limits)
+        return _BODY
 
     def _follow_body(self) -> State:
         assert self._current is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .body import EMPTY_BODY, CloseBody, LengthBody
 from .chunked import ChunkedBody
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ResponseParser"]
 
+# Looking a member up in its Enum costs as much as a look-up in two dictionaries.
+_HEAD: Final = State.HEAD
+
+_REMEMBERED = 2048  # bytes of a head that is kept for comparison, for each connection
+
 
 class ResponseParser(Parser[ResponseHead]):
     """Parses the responses to requests that it is told of by `expect`.
@@ -29,7 +34,7 @@ class ResponseParser(Parser[ResponseHead]):
     returns `PAUSED` and the bytes that follow are there for `take_rest`.
     """
 
-    __slots__ = ("_expected_method", "_interims", "_persists", "_upgrade_expected")
+    __slots__ = ("_expected_method", "_interims", "_last", "_persists", "_upgrade_expected")
 
     def __init__(self, limits: Limits | None = None) -> None:
         super().__init__(limits, check_status_line)
@@ -37,6 +42,9 @@ class ResponseParser(Parser[ResponseHead]):
         self._upgrade_expected = False
         self._interims = 0
         self._persists = True
+        # The bytes of a head, what they meant behind which method, and the limits that they were
+        # within: servers tend to repeat themselves, and equal bytes mean the same.
+        self._last: tuple[bytes, ResponseHead, str, int, int] | None = None
 
     @property
     def idle(self) -> bool:
@@ -59,6 +67,29 @@ class ResponseParser(Parser[ResponseHead]):
         self._upgrade_expected = upgrade
         self._interims = 0
         self._begin_head()
+
+    def receive(self, data: bytes) -> ResponseHead | BodyEvent:
+        """Add bytes that have arrived and return the next event: `feed` and `next_event` at once.
+
+        Raises:
+            ValueError: As `feed`.
+        """
+        last, buffer, limits = self._last, self._buffer, self._limits
+        if (
+            last is None
+            or not data.startswith(last[0])
+            or self._state is not _HEAD
+            or buffer.pos != len(buffer.data)
+            or last[2] != self._expected_method
+            or last[3] != limits.max_head_size
+            or last[4] != limits.max_headers_count
+        ):
+            return super().receive(data)
+        buffer.append(data)
+        self._origin = buffer.dropped
+        buffer.pos = len(last[0])
+        self._state = self._follow_head(last[1])
+        return last[1]
 
     def _next_in_idle(self) -> BodyEvent:
         return CLOSED if self._eof and not len(self._buffer) else PAUSED
@@ -96,7 +127,7 @@ class ResponseParser(Parser[ResponseHead]):
             or length == 0
         )
         until_close = has_body and length is None and not chunked
-        return ResponseHead(
+        head = ResponseHead(
             status,
             reason,
             minor_version,
@@ -111,6 +142,13 @@ class ResponseParser(Parser[ResponseHead]):
             until_close,
             interim,
         )
+        data = self._buffer.data
+        if status >= 200 and len(text) <= _REMEMBERED and isinstance(data, bytes):
+            start = self._buffer.pos
+            known = data[start : start + len(text)]
+            method = self._expected_method
+            self._last = (known, head, method, limits.max_head_size, limits.max_headers_count)
+        return head
 
     def _follow_head(self, head: ResponseHead) -> State:
         if head.interim:

@@ -17,6 +17,7 @@ from nhttp._parser import (
     RequestParser,
     ResponseHead,
     ResponseParser,
+    request,
 )
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 Json: TypeAlias = dict[str, Any]
 
 DATA = Path(__file__).parent.parent / "data"
+
+COMPILED = not str(request.__file__).endswith(".py")
+"""Whether nhttp was installed with NHTTP_COMPILE=1."""
 
 
 @dataclass

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 from contextlib import AbstractContextManager
 from threading import get_ident
@@ -26,6 +27,19 @@ if TYPE_CHECKING:
 __all__ = ["Descriptor", "Hold", "set_option"]
 
 _NOTHING: AbstractContextManager[object] = contextlib.nullcontext()
+
+
+class _Forks:
+    """Whether this process may share its descriptors with a child, which keeps them open."""
+
+    seen = False
+
+    @classmethod
+    def note(cls) -> None:
+        cls.seen = True
+
+
+os.register_at_fork(after_in_parent=_Forks.note, after_in_child=_Forks.note)
 
 
 class Hold:
@@ -151,6 +165,18 @@ class Descriptor(Duplex):
                 self._on_destroyed()
         finally:
             self._release()
+
+    def _retire(self) -> None:
+        """Destroy a connection whose thread is about to let it go, when there is nothing to tell.
+
+        If nobody else has anything to do with it, closing it ends both directions and wakes nobody,
+        which saves the system call that would have.
+        """
+        with self._lock:
+            alone = self._holders == 1 and not self._destroyed and not _Forks.seen
+            self._destroyed = self._destroyed or alone
+        if not alone:
+            self.destroy()
 
     def _stop_reading(self) -> None:
         """Wake whoever reads, with the end of the stream; what has arrived can still be read.

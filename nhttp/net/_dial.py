@@ -14,7 +14,7 @@ from nhttp.net._address import Address, describe, family_name
 if TYPE_CHECKING:
     from nhttp.streams import Callback
 
-__all__ = ["Dial", "Line", "check_port"]
+__all__ = ["Dial", "Line", "Route", "check_port"]
 
 _FAMILIES = {0: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
 
@@ -28,6 +28,24 @@ class Line(Protocol):
 
     def _drop_handle(self) -> bool:
         """Forget it again: it could not connect. False: whoever destroyed it closes it."""
+        ...
+
+
+class Route(Protocol):
+    """A way to a connection."""
+
+    @property
+    def listener(self) -> Callback | None:
+        """A listener for ``'connect'``."""
+        ...
+
+    @property
+    def host(self) -> str:
+        """Name or address of who is at the other end, as far as it has one."""
+        ...
+
+    def run(self, line: Line) -> None:
+        """Connect, blocking; returns with a connection, or when nobody wants it any more."""
         ...
 
 
@@ -65,6 +83,7 @@ class Dial:
         self.host = host or "localhost"
         self.port = 0 if path is not None else check_port(port)
         self._family = _FAMILIES[family]
+        self._addresses: list[tuple[Any, ...]] = []  # once they are known
         self._local: tuple[str, int] | None = None
         if local_address or local_port:
             self._local = (local_address or "", check_port(local_port))
@@ -90,7 +109,24 @@ class Dial:
         if first is not None:
             raise first
 
+    def knows_address(self) -> bool:
+        """Whether no name has to be looked up: it is an address already, or a Unix path."""
+        if self.path is not None:
+            return True
+        numeric = socket.AI_NUMERICHOST
+        try:
+            self._addresses = list(
+                socket.getaddrinfo(
+                    self.host, self.port, self._family, socket.SOCK_STREAM, flags=numeric
+                )
+            )
+        except (OSError, UnicodeError):
+            return False
+        return True
+
     def _resolve(self) -> list[tuple[Any, ...]]:
+        if self._addresses:
+            return self._addresses
         try:
             return list(socket.getaddrinfo(self.host, self.port, self._family, socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import math
 import os
+import select
 import socket
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
@@ -21,10 +22,13 @@ from nhttp.errors import InvalidArgument, StateError, socket_error
 from nhttp.net._address import describe
 from nhttp.net._descriptor import Descriptor, Hold
 from nhttp.net._dial import Dial
+from nhttp.net._quick import QUICK_AT_MOST, QUICK_FLAGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from nhttp.net._quick import QuickSend
+    from nhttp.net._dial import Route
     from nhttp.streams import BytesLike, Callback, Readable
 
 __all__ = ["Socket"]
@@ -39,6 +43,8 @@ _SEND_BLOCK = 1024 * 1024
 _SEND_BUFFERS = 512
 # Below this, joining buffers costs less than giving the kernel several of them.
 _JOIN_BELOW = 16 * 1024
+
+_PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 
 
 class Socket(Descriptor):
@@ -130,9 +136,11 @@ class Socket(Descriptor):
         if fd is not None:
             handle = socket.socket(fileno=fd)
         self.allow_half_open = allow_half_open
+        # Set by who sends often from several threads: see `_quick`.
+        self._quick_send: QuickSend | None = None
         # Octets moved so far; written by the one thread that is reading, or writing.
-        self.bytes_read = 0
-        self.bytes_written = 0
+        self.bytes_read: int = 0
+        self.bytes_written: int = 0
         self._handle = handle
         # What happens when a deadline passes; on the timer thread. True: it was dealt with.
         self._on_idle: Callable[[Socket], bool] | None = None
@@ -187,6 +195,40 @@ class Socket(Descriptor):
             local_address=local_address,
             local_port=local_port,
         )
+        self._begin_connect(dial)
+        return self
+
+    def _connect_here(
+        self,
+        port: int | str | None = None,
+        host: str | None = None,
+        *,
+        path: str | None = None,
+        family: int = 0,
+        local_address: str | None = None,
+    ) -> Self:
+        """Connect as `connect` does, and return when the connection stands.
+
+        On this thread, unless a name has to be looked up, which nothing can interrupt. `destroy`,
+        by any thread, ends the wait.
+
+        Raises:
+            OSError: There is no connection.
+        """
+        dial = Dial(
+            port,
+            host,
+            None,
+            path=path,
+            family=family,
+            local_address=local_address,
+            local_port=0,
+        )
+        self._begin_connect(dial, here=dial.knows_address())
+        self._open_handle()
+        return self
+
+    def _begin_connect(self, dial: Route, *, here: bool = False) -> None:
         with self._lock:
             if self._handle is not None or self._connecting or self._destroyed:
                 raise StateError("the socket is connected already, or was", "EISCONN")
@@ -198,15 +240,22 @@ class Socket(Descriptor):
             if dial.listener is not None:
                 self.once("connect", dial.listener)
             self._keep_alive_while_open()
-            _threads.run(self._run_connect, dial, name="nhttp-socket")
+            if not here:
+                _threads.run(self._run_connect, dial, name="nhttp-socket")
         except BaseException:
             self.destroy()
             self._release()
             raise
-        return self
+        if here:
+            self._run_connect(dial, drive=False)
 
-    def _run_connect(self, dial: Dial) -> None:
-        """The socket's own thread: connect, tell, and drive the stream if somebody wants that."""
+    def _run_connect(self, dial: Route, *, drive: bool = True) -> None:
+        """Connect, and tell; then, on the socket's own thread, drive the stream if that is wanted.
+
+        Args:
+            dial: Where to.
+            drive: Whether this is the socket's own thread. If not, another one becomes the driver.
+        """
         try:
             try:
                 dial.run(self)
@@ -215,14 +264,19 @@ class Socket(Descriptor):
                 self.destroy(error)
             if self._connected():
                 self._active = now()
-                self._latch("connect")
-                self._latch("ready")
-                if self._keep_driving():
+                self._tell_connected()
+                if not drive:
+                    self._leave_driving()
+                elif self._keep_driving():
                     self._drive_claimed()
         except Exception as error:
             self._listener_raised(error)
         finally:
             self._release()
+
+    def _tell_connected(self) -> None:
+        self._latch("connect")
+        self._latch("ready")
 
     def _keep_driving(self) -> bool:
         """Decide whether the thread that connected goes on as the driver, or is done."""
@@ -230,6 +284,12 @@ class Socket(Descriptor):
             # In one step with the look: who asks for data from now on starts a driver.
             self._driven = self._wanted()
             return self._driven
+
+    def _leave_driving(self) -> None:
+        with self._lock:
+            self._driven = False
+        if self._wanted():
+            self._demand()
 
     # Reading.
 
@@ -306,19 +366,24 @@ class Socket(Descriptor):
     def _transmit(self, handle: socket.socket, chunks: Sequence[BytesLike]) -> None:
         """Hand octets to the kernel; a failure is the caller's, and leaves the socket as it is."""
         if len(chunks) == 1:
-            self._send(handle, chunks[0])
+            data = chunks[0]
+            size, sent = len(data), 0
+            if self._quick_send is not None and size <= QUICK_AT_MOST and type(data) is bytes:
+                sent = self._quick_send(handle.fileno(), data, size, QUICK_FLAGS)
+            if sent <= 0:
+                sent = handle.send(data) if size <= _SEND_BLOCK else 0
+            self.bytes_written += sent
+            self._active = now()
+            if sent < size:
+                self._send(handle, memoryview(data)[sent:])
         elif sum(map(len, chunks)) < _JOIN_BELOW:
             self._send(handle, b"".join(chunks))
         else:
             self._send_gathered(handle, chunks)
 
     def _send(self, handle: socket.socket, data: BytesLike) -> None:
-        size = len(data)
-        sent = handle.send(data) if size <= _SEND_BLOCK else 0
-        self._moved(sent)
-        if sent == size:
-            return
         view = memoryview(data)
+        size, sent = len(view), 0
         while sent < size:
             count = handle.send(view[sent : sent + _SEND_BLOCK])
             self._moved(count)
@@ -407,13 +472,44 @@ class Socket(Descriptor):
         if self.readable_length:
             return True
         try:
-            return bool(self._open_handle().recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+            return bool(self._open_handle().recv(1, _PEEK))
         except BlockingIOError:
             return True  # it has not ended, whatever the watcher saw
         except OSError as error:
             self._unseen = True
             self.destroy(socket_error(error, "read"))
             return True
+
+    # What is different where octets are encrypted: see `nhttp.tls`.
+
+    encrypted: ClassVar[bool] = False
+    """Whether this is a `tls.TLSSocket`."""
+
+    _truncated = False  # the end came without a word of the peer's; never so without TLS
+
+    def _goodbye(self) -> None:
+        """Say, without blocking, that this side ends properly; a `destroy` follows."""
+
+    def _await_readable(self, seconds: float) -> bool:
+        """Whether something can be read, or the end, within so many seconds.
+
+        The caller holds the socket, and is the only one to read.
+        """
+        poller = select.poll()
+        poller.register(self._open_handle(), select.POLLIN)
+        return bool(poller.poll(max(0.0, seconds) * 1000))
+
+    def _is_quiet(self) -> bool:
+        """Whether nothing is there to be read, and no end. Nobody else reads.
+
+        The caller need not hold the socket: should the descriptor be another's by now, a peek takes
+        nothing from that.
+        """
+        try:
+            self._open_handle().recv(1, _PEEK)
+        except BlockingIOError:
+            return True
+        return False
 
     # Closing.
 
@@ -427,6 +523,8 @@ class Socket(Descriptor):
             watch, self._watch = self._watch, None
         if watch is not None:
             watch.cancel()
+        if self._deadline is not None:
+            self._deadline.cancel()
         super()._close_handle()
 
     # Timeouts.

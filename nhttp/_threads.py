@@ -3,10 +3,10 @@
 A connection, an exchange, a socket that flows: each runs on a thread of its own for as long as it
 lasts, and on a busy server that is not long. So threads that have done their work wait a while for
 more of it: waking one costs a quarter of what starting one does. All of them are daemons. What
-keeps the process alive is one thread that does nothing else: the keeper exists exactly while
-somebody holds a `ref`, as Node's event loop runs exactly while a handle is ref'd.
+keeps the process alive is one thread that does nothing else: the keeper exists while somebody holds
+a `ref`, and a moment longer, as Node's event loop runs while a handle is ref'd.
 
-This module knows nobody, and nothing of what runs on its threads.
+Knows nothing of what runs on its threads.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import threading
 from contextvars import Context
 from typing import TYPE_CHECKING, TypeVarTuple
 
+from nhttp import _cores
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -24,6 +26,7 @@ __all__ = ["Keeper", "ThreadCache", "drain", "ref", "run", "unref"]
 
 IDLE_NAME = "nhttp-idle"
 KEEPER_NAME = "nhttp-keeper"
+DOZE_SECONDS = 0.01  # how much later than it could the process may end
 IDLE_SECONDS = 10.0  # how long a thread waits for the next job
 MAX_IDLE = 64  # how many wait at the same time
 
@@ -105,7 +108,7 @@ class ThreadCache:
             name: The thread's name meanwhile.
 
         Raises:
-            RuntimeError: No thread is idle and none can be started.
+            RuntimeError: No thread is idle and none can be started, or the interpreter is ending.
         """
         with self._lock:
             worker = self._idle.pop() if self._idle else None
@@ -114,6 +117,8 @@ class ThreadCache:
             worker.job = (name, function, args)
             worker.wake.release()
             return
+        if sys.is_finalizing():  # a finalizer calls: the thread would never run, nor `start` return
+            raise RuntimeError("no thread can be started any more: the interpreter is ending")
         worker = _Worker(self, epoch, name)
         worker.job = (name, function, args)
         worker.thread.start()
@@ -130,6 +135,7 @@ class ThreadCache:
 
     def main(self, worker: _Worker) -> None:
         """Work until there is nothing to do for too long; the life of a thread."""
+        _cores.release()
         while worker.work() and self._park(worker):
             pass
 
@@ -165,8 +171,13 @@ class Keeper:
     The interpreter ends when its main thread and all threads that are no daemons have ended. While
     the count is above 0 there is one such thread, which waits for the count to be 0 again.
 
-    Any thread may call `ref` and `unref`. `_lock` guards `_count`, `_inherited` and `_gate`; it is
-    reentrant because a finalizer may call `unref` on a thread that is in here already.
+    A client that makes one request after the other takes the count from 0 to 1 and back each time,
+    and to end and start a thread costs more than the request. So the keeper dozes at first: it
+    looks again and again after a moment, wakes for nobody, and ends when it has found the count at
+    0 for a moment. Once the count has been above 0 for as long, it sleeps until it is woken.
+
+    Any thread may call `ref` and `unref`. `_lock` guards the fields; it is reentrant because a
+    finalizer may call `unref` on a thread that is in here already.
 
     Ctrl-C while the main thread waits for the keeper at the end of a script ends the process at
     once. CPython then prints the `KeyboardInterrupt`, with a traceback into `threading`, and exits
@@ -178,7 +189,9 @@ class Keeper:
         self._lock = threading.RLock()
         self._count = 0
         self._inherited = 0  # references taken before a fork, by what does not run in this process
-        self._gate: threading.Lock | None = None  # held while the count is above 0
+        self._gate: threading.Lock | None = None  # the keeper's, while there is one: wakes it
+        self._left_zero = False  # since the keeper looked last
+        self._asleep = False  # the keeper waits for the gate, however long
 
     def ref(self) -> None:
         """Keep the process alive until the matching `unref`.
@@ -188,7 +201,9 @@ class Keeper:
         """
         with self._lock:
             if self._count == 0:
-                self._gate = self._start()
+                if self._gate is None:
+                    self._gate = self._start()
+                self._left_zero = True
             self._count += 1
 
     def unref(self) -> None:
@@ -199,22 +214,32 @@ class Keeper:
                 return
             assert self._count > 0, "unref() without ref()"
             self._count -= 1
-            if self._count == 0:
-                # Each keeper has a gate of its own, so a new one may start while this one ends.
-                gate, self._gate = self._gate, None
-                assert gate is not None
-                gate.release()
+            if self._count == 0 and self._asleep and self._gate is not None:
+                self._asleep = False
+                self._gate.release()
 
-    @staticmethod
-    def _start() -> threading.Lock:
+    def _start(self) -> threading.Lock:
         gate = threading.Lock()
         gate.acquire()
-        try:
-            threading.Thread(target=gate.acquire, name=KEEPER_NAME, daemon=False).start()
-        except BaseException:
-            gate.release()  # the thread may run, if it was Ctrl-C that came while it started
-            raise
+        threading.Thread(target=self._main, args=(gate,), name=KEEPER_NAME, daemon=False).start()
         return gate
+
+    def _main(self, gate: threading.Lock) -> None:
+        """Doze, sleep and look; the life of the keeper."""
+        while self._look(gate):
+            gate.acquire(timeout=-1 if self._asleep else DOZE_SECONDS)
+
+    def _look(self, gate: threading.Lock) -> bool:
+        """Decide how to go on; False when the keeper is to end."""
+        with self._lock:
+            if self._gate is not gate:
+                return False  # Ctrl-C came while the thread started: nobody knows of it
+            if self._count == 0 and not self._left_zero:
+                self._gate = None
+                return False
+            self._asleep = not self._left_zero
+            self._left_zero = False
+            return True
 
     def after_fork(self) -> None:
         """Start at 0 again; called in the child, where neither the keeper nor its holders run."""
@@ -222,6 +247,7 @@ class Keeper:
         self._inherited += self._count
         self._count = 0
         self._gate = None
+        self._left_zero = self._asleep = False
 
 
 _cache = ThreadCache()

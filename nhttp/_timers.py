@@ -22,6 +22,8 @@ from itertools import count
 from time import monotonic as now
 from typing import TYPE_CHECKING
 
+from nhttp import _cores
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -218,6 +220,7 @@ class Timers:
 
     def _main(self) -> None:
         """Fire and sleep in turns; the life of the thread."""
+        _cores.release()
         while True:
             self._fire()
             if not self._sleep():

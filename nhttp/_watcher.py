@@ -18,6 +18,8 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
+from nhttp import _cores
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -285,6 +287,7 @@ class Watcher:
 
     def _main(self, poller: Poller) -> None:
         """Wait and call back in turns; the life of the thread."""
+        _cores.release()
         while True:
             found = poller.wait(self._idle_seconds)
             for descriptor in found:

@@ -59,6 +59,13 @@ def _count(_options: object, attribute: Attribute[Any], value: object) -> None:
     check_count(attribute.name, value)
 
 
+def _flag(_options: object, attribute: Attribute[Any], value: object) -> None:
+    if not isinstance(value, bool):
+        raise InvalidArgument(
+            f"{attribute.name} is True or False, not {value!r}", "ERR_INVALID_ARG_TYPE"
+        )
+
+
 class ServerKeywords(TypedDict, total=False):
     """The keywords of `create_server` and `Server`: those of `ServerOptions`, for type checkers."""
 
@@ -68,6 +75,7 @@ class ServerKeywords(TypedDict, total=False):
     headers_timeout: float
     request_timeout: float
     keep_alive_timeout: float
+    pin_threads: bool
 
 
 @frozen(kw_only=True)
@@ -81,6 +89,7 @@ class ServerOptions:
         headers_timeout: Seconds for a head. Default: 40.0.
         request_timeout: Seconds for a whole request. Default: 300.0.
         keep_alive_timeout: Seconds between two requests. Default: 5.0.
+        pin_threads: Whether all connections' threads stay on one core. Default: False.
     """
 
     max_header_size: int = field(default=MAX_HEADER_SIZE, validator=_count)
@@ -89,3 +98,4 @@ class ServerOptions:
     headers_timeout: float = field(default=40.0, validator=_seconds)
     request_timeout: float = field(default=300.0, validator=_seconds)
     keep_alive_timeout: float = field(default=5.0, validator=_seconds)
+    pin_threads: bool = field(default=False, validator=_flag)

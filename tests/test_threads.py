@@ -389,6 +389,30 @@ class TestKeeper:
             thread.join(SECONDS)
         assert not set(keepers()) - before
 
+    def test_one_thread_serves_references_that_come_and_go(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        keeper, gate = Keeper(), threading.Lock()
+        monkeypatch.setattr(keeper, "_start", lambda: gate)
+        for _ in range(3):
+            keeper.ref()
+            keeper.unref()
+            assert keeper._look(gate)  # the count was at 0, but only just now
+            assert not keeper._asleep
+        assert not keeper._look(gate)
+        assert keeper._gate is None
+
+    def test_it_sleeps_until_a_reference_that_lasts_is_given_back(self) -> None:
+        keeper = Keeper()
+        before = set(keepers())
+        keeper.ref()
+        (thread,) = set(keepers()) - before
+        while not keeper._asleep:
+            thread.join(0.001)
+        keeper.unref()
+        thread.join(SECONDS)
+        assert not thread.is_alive()
+
     def test_the_count_is_never_negative(self) -> None:
         keeper = Keeper()
         with pytest.raises(AssertionError, match="without ref"):

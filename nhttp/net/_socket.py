@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import math
 import os
 import select
 import socket
@@ -17,18 +16,19 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
 from nhttp import _threads, _watcher
-from nhttp._timers import Deadline, now
-from nhttp.errors import InvalidArgument, StateError, socket_error
+from nhttp._timers import now
+from nhttp.errors import StateError, socket_error
 from nhttp.net._address import describe
-from nhttp.net._descriptor import Descriptor, Hold
+from nhttp.net._clock import Clock
+from nhttp.net._descriptor import Hold
 from nhttp.net._dial import Dial
 from nhttp.net._quick import QUICK_AT_MOST, QUICK_FLAGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from nhttp.net._quick import QuickSend
     from nhttp.net._dial import Route
+    from nhttp.net._quick import QuickSend
     from nhttp.streams import BytesLike, Callback, Readable
 
 __all__ = ["Socket"]
@@ -47,7 +47,7 @@ _JOIN_BELOW = 16 * 1024
 _PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 
 
-class Socket(Descriptor):
+class Socket(Clock):
     """A stream over a connected TCP or Unix socket (Node's ``net.Socket``).
 
     Reading and writing block; see `streams.Readable` and `streams.Writable` for what both offer.
@@ -142,15 +142,6 @@ class Socket(Descriptor):
         self.bytes_read: int = 0
         self.bytes_written: int = 0
         self._handle = handle
-        # What happens when a deadline passes; on the timer thread. True: it was dealt with.
-        self._on_idle: Callable[[Socket], bool] | None = None
-        # When the deadline is due follows from these: see `_arm`. Each is stored by itself, without
-        # a lock, by whoever moves octets or sets it; `_told` by the timer thread.
-        self._active = 0.0  # the moment of the last octets
-        self._told = -1.0  # the moment from which on the silence lasted that was told last
-        self._timeout = 0.0  # seconds of silence; 0: any number
-        self._limit = math.inf  # a moment that no activity puts off: a server's bounds on a request
-        self._deadline: Deadline | None = None
         self._watch: _watcher.Watch | None = None  # for the peer's end; guarded by `_lock`
         if handle is not None:
             handle.setblocking(True)
@@ -513,108 +504,17 @@ class Socket(Descriptor):
 
     # Closing.
 
-    def _destroy(self, error: BaseException | None) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        super()._destroy(error)
-
     def _close_handle(self) -> None:
         with self._lock:
             watch, self._watch = self._watch, None
         if watch is not None:
             watch.cancel()
-        if self._deadline is not None:
-            self._deadline.cancel()
         super()._close_handle()
 
-    # Timeouts.
-
-    @property
-    def timeout(self) -> float:
-        """Seconds of silence until ``'timeout'``; 0: never."""
-        return self._timeout
-
-    def set_timeout(self, seconds: float, callback: Callback | None = None) -> Self:
-        """Emit ``'timeout'`` after so many seconds without anything read or written.
-
-        The connection is not ended by that: whoever listens does it, if at all.
-
-        Args:
-            seconds: 0 turns it off.
-            callback: A listener for the next ``'timeout'`` (removed again when `seconds` is 0).
-
-        Raises:
-            InvalidArgument: `seconds` is negative or not a number.
-        """
-        if not seconds >= 0:  # NaN is not, either
-            raise InvalidArgument(
-                f"a timeout is 0 or more seconds, not {seconds!r}", "ERR_INVALID_ARG_VALUE"
-            )
-        if callback is not None:
-            if seconds:
-                self.once("timeout", callback)
-            else:
-                self.off("timeout", callback)
-        self._timeout = seconds
-        self._active = now()
-        self._arm()
-        return self
+    # State.
 
     def _done_writing(self) -> bool:
         return self._write_ended or self._destroyed
-
-    def _allow_silence(self, seconds: float) -> None:
-        """Let the deadline pass after so many seconds of silence, beginning now; 0: never."""
-        self._timeout = seconds
-        self._active = moment = now()
-        # Stored first, then looked: the timer thread does both the other way round. So one of the
-        # two sees what the other did, and mostly there is nothing to be done.
-        deadline = self._deadline
-        if seconds and (deadline is None or moment + seconds < deadline.scheduled):
-            self._arm()
-
-    def _set_limit(self, moment: float) -> None:
-        """Set a moment that no activity puts off; `math.inf`: none."""
-        self._limit = moment
-        self._arm()
-
-    def _arm(self) -> None:
-        """Have the timer thread look when the silence, or the limit, may be over.
-
-        Octets that come and go only store `_active`. They put the end of the silence off, and it
-        suffices that the timer thread finds so when it looks.
-        """
-        due = self._limit
-        if self._timeout:
-            begin = now() if self._active == self._told else self._active
-            due = min(begin + self._timeout, due)
-        deadline = self._deadline
-        if deadline is None:
-            if due == math.inf:
-                return
-            deadline = self._deadline = Deadline(self._look_at_clock)
-            if self._destroyed:
-                deadline.cancel()
-        deadline.set(due)
-
-    def _look_at_clock(self) -> None:
-        """On the timer thread, where nothing may block: see whether anything is due."""
-        moment, active = now(), self._active
-        if self._timeout and active + self._timeout <= moment and active != self._told:
-            self._told = active
-            self._expire()
-        elif self._limit <= moment:
-            self._expire()
-        if self._limit > moment:
-            self._arm()  # for what is still to come: octets, and another silence behind them
-
-    def _expire(self) -> None:
-        if self._on_idle is not None and self._on_idle(self):
-            return
-        if self._hears("timeout"):
-            _threads.run(self.emit, "timeout", name="nhttp-timeout")
-
-    # State.
 
     @property
     def connecting(self) -> bool:

@@ -126,7 +126,10 @@ class ClientWatch:
         # abort. If `end` fails, the connection's thread tells so.
         if not response._write_ended:
             request._tell_aborted()
-            response._tell("close")
+            if request.socket.destroyed:  # on this side: there is a reason, or none
+                response._broken(request.socket.errored)
+            else:
+                response._tell("close")
 
 
 def unread(handle: socket_module.socket) -> int:

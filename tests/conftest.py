@@ -1,9 +1,12 @@
 """What every test is held to: it leaves no thread of nhttp's and no socket behind."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import gc
 import os
+import socket
 import sys
 import threading
 import time
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nhttp._threads import IDLE_NAME
+from nhttp import _threads
 from nhttp._timers import THREAD_NAME as TIMERS_NAME
 from nhttp._watcher import THREAD_NAME as WATCHER_NAME
 
@@ -21,8 +24,27 @@ if TYPE_CHECKING:
 SETTLE_SECONDS = 5.0  # what a thread has to end, or a finalizer to run, once the test is over
 PATIENCE = 50  # milliseconds before the garbage is collected, which costs more than most tests
 
-# Those wait a while for more work, and then end.
-MAY_STAY = {IDLE_NAME, TIMERS_NAME, WATCHER_NAME}
+# Those wait a while for more work, and then end. Of the keeper its references are counted instead.
+MAY_STAY = {_threads.IDLE_NAME, _threads.KEEPER_NAME, TIMERS_NAME, WATCHER_NAME}
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking at thousands of collected tests again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where no bytecode is to be written, have the interpreters that tests start share theirs.
+
+    Compiling the package anew takes most of the time that one of them needs to start.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if sys.dont_write_bytecode:
+            patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+            patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
+        yield
 
 
 def open_sockets() -> set[str]:
@@ -39,7 +61,7 @@ def open_sockets() -> set[str]:
 
 
 def busy_threads() -> set[threading.Thread]:
-    """The threads of nhttp's that do something, and the keeper, which somebody holds."""
+    """The threads of nhttp's that do something."""
     return {
         thread
         for thread in threading.enumerate()
@@ -49,17 +71,32 @@ def busy_threads() -> set[threading.Thread]:
 
 @pytest.fixture(autouse=True)
 def leaves_nothing_behind() -> Iterator[None]:
-    """Fail the test that leaks a thread or a socket (Linux)."""
+    """Fail the test that leaks a thread, a socket or a reference to the keeper (Linux)."""
     if sys.platform != "linux":
         yield
         return
-    sockets, threads = open_sockets(), busy_threads()
+    sockets, threads, references = open_sockets(), busy_threads(), _threads._keeper._count
     yield
+
+    def leaked() -> list[object]:
+        left: list[object] = [*(open_sockets() - sockets), *(busy_threads() - threads)]
+        if _threads._keeper._count > references:
+            left.append(f"{_threads._keeper._count - references} references to the keeper")
+        return left
+
     deadline = time.monotonic() + SETTLE_SECONDS
     rounds = 0
-    while leaked := [*(open_sockets() - sockets), *(busy_threads() - threads)]:
+    while left := leaked():
         rounds += 1
         if rounds == PATIENCE:
             gc.collect()
-        assert time.monotonic() < deadline, f"left behind: {leaked}"
+        assert time.monotonic() < deadline, f"left behind: {left}"
         time.sleep(0.001)
+
+
+@pytest.fixture
+def unused_port() -> Iterator[int]:
+    """A port that is bound and nobody listens on."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]

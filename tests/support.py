@@ -1,9 +1,12 @@
 """What tests of several modules need: waiting, recording events, pairs of sockets."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import socket
 import sys
 import threading
@@ -24,8 +27,10 @@ __all__ = [
     "SECONDS",
     "Recorder",
     "accept_into",
+    "in_serve_forever",
     "in_thread",
     "listening",
+    "logs",
     "port_of",
     "raw_pair",
     "socket_pair",
@@ -99,6 +104,43 @@ class in_thread:  # noqa: N801 - used like a function
         if self._error is not None:
             raise self._error
         return self._value
+
+
+def in_serve_forever(server: Server) -> in_thread:
+    """Have a thread call `serve_forever`; it waits there when this returns."""
+    waiting, wait = threading.Event(), server._closed.wait
+
+    def noted(timeout: float | None = None) -> bool:
+        waiting.set()
+        return wait(timeout)
+
+    server._closed.wait = noted  # type: ignore[method-assign]
+    serving = in_thread(server.serve_forever)
+    assert waiting.wait(SECONDS)
+    return serving
+
+
+class _Awaited(logging.Handler):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+        self.seen = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.text in self.format(record):
+            self.seen.set()
+
+
+@contextlib.contextmanager
+def logs(text: str) -> Generator[None]:
+    """See that something is logged during the block, or, by another thread, soon after it."""
+    handler = _Awaited(text)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+        assert handler.seen.wait(SECONDS), f"{text!r} is not logged"
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 def raw_pair(family: int) -> tuple[socket.socket, socket.socket]:

@@ -1,9 +1,12 @@
 """``nhttp get``: what is sent, what is written, and what is refused."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import io
 import itertools
+import math
 import os
 import signal
 import socket
@@ -17,7 +20,9 @@ from support import port_of
 from wire import serving
 
 import nhttp
+from nhttp import net
 from nhttp.__main__ import main
+from nhttp._get import limit
 from nhttp._get.failures import Exit, of_exchange
 from nhttp._static import StaticFiles
 from nhttp.errors import SocketTimeout, StateError
@@ -248,7 +253,7 @@ def test_resume_what_was_cut_short(tmp_path: Path, capfdbinary: Captured) -> Non
         ("example.org", 3, "'example.org'"),
         ("http://a b/", 3, "percent-encoded"),
         ("http://127.0.0.1:99999/", 3, "99999"),
-        ("https://127.0.0.1/", 1, "https"),
+        ("ftp://127.0.0.1/", 1, "ftp"),
         ("http://nobody.invalid./", 6, "nobody.invalid"),
     ],
 )
@@ -383,38 +388,72 @@ def test_a_data_file_that_shrinks(tmp_path: Path, capfdbinary: Captured) -> None
 # --- time --------------------------------------------------------------------------------------
 
 
-def test_a_silent_server(capfdbinary: Captured) -> None:
-    timer, handler = signal.getitimer(signal.ITIMER_REAL), signal.getsignal(signal.SIGALRM)
-    with scripted(until_gone) as url:
-        assert get(url, "--max-time", "0.05") == 28
-    assert fails(capfdbinary, 28, "0.05 seconds")
-    assert signal.getsignal(signal.SIGALRM) is handler
-    assert bool(signal.getitimer(signal.ITIMER_REAL)[0]) == bool(timer[0])
+@pytest.fixture
+def over(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Setting it has the time of ``--max-time`` be over."""
+    event = threading.Event()
+    monkeypatch.setattr(limit, "now", lambda: math.inf if event.is_set() else 0.0)
+    monkeypatch.setattr(limit, "_BEAT", 0.05)
+    return event
 
 
-def test_a_server_that_stops_in_the_middle(tmp_path: Path, capfdbinary: Captured) -> None:
-    def script(peer: socket.socket) -> None:
-        read_head(peer)
-        peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello")
-        until_gone(peer)
+# The interruption may come between the making of a socket or a file and the care for it.
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+class TestTimeIsOver:
+    def test_a_silent_server(self, capfdbinary: Captured, over: threading.Event) -> None:
+        def script(peer: socket.socket) -> None:
+            read_head(peer)
+            over.set()
+            until_gone(peer)
 
-    with scripted(script) as url:
-        assert get(url, "--max-time", "0.2", "-o", str(tmp_path / "a")) == 28
-    assert (tmp_path / "a").read_bytes() == b"hello"
-    assert fails(capfdbinary, 28)
+        timer, handler = signal.getitimer(signal.ITIMER_REAL), signal.getsignal(signal.SIGALRM)
+        with scripted(script) as url:
+            assert get(url, "--max-time", "7.5") == 28
+        assert fails(capfdbinary, 28, "7.5 seconds")
+        assert signal.getsignal(signal.SIGALRM) is handler
+        assert bool(signal.getitimer(signal.ITIMER_REAL)[0]) == bool(timer[0])
 
+    def test_a_server_that_stops_in_the_middle(
+        self,
+        tmp_path: Path,
+        capfdbinary: Captured,
+        over: threading.Event,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        half = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello"
+        receive = net.Socket._receive
 
-def test_a_server_that_does_not_take_the_body(capfdbinary: Captured) -> None:
-    kept: list[socket.socket] = []
+        def watched_receive(self: net.Socket, size: int) -> bytes:
+            if self.bytes_read == len(half):
+                over.set()
+            return receive(self, size)
 
-    def script(peer: socket.socket) -> None:
-        read_head(peer)
-        kept.append(peer.dup())  # stays open, and nobody reads
+        def script(peer: socket.socket) -> None:
+            read_head(peer)
+            peer.sendall(half)
+            until_gone(peer)
 
-    with scripted(script) as url:
-        assert get(url, "--max-time", "0.1", "-d", "@/dev/zero") == 28
-    kept[0].close()
-    assert fails(capfdbinary, 28)
+        monkeypatch.setattr(net.Socket, "_receive", watched_receive)
+        with scripted(script) as url:
+            assert get(url, "--max-time", "7", "-o", str(tmp_path / "a")) == 28
+        assert (tmp_path / "a").read_bytes() == b"hello"
+        assert fails(capfdbinary, 28)
+
+    def test_a_server_that_does_not_take_the_body(
+        self, capfdbinary: Captured, over: threading.Event
+    ) -> None:
+        kept: list[socket.socket] = []
+
+        def script(peer: socket.socket) -> None:
+            read_head(peer)
+            kept.append(peer.dup())  # stays open, and nobody reads
+            over.set()
+
+        with scripted(script) as url:
+            assert get(url, "--max-time", "7", "-d", "@/dev/zero") == 28
+        kept[0].close()
+        assert fails(capfdbinary, 28)
 
 
 def test_an_interrupt(capfdbinary: Captured) -> None:

@@ -14,6 +14,8 @@ from nhttp.errors import InvalidArgument
 from nhttp.options import ServerKeywords, ServerOptions
 
 NAMES = [each.name for each in fields(ServerOptions)]
+FLAGS = [each.name for each in fields(ServerOptions) if isinstance(each.default, bool)]
+NUMBERS = [name for name in NAMES if name not in FLAGS]
 
 
 def test_the_defaults_are_the_manuals() -> None:
@@ -33,12 +35,22 @@ def test_the_keywords_are_the_options() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_option_becomes_an_attribute(name: str) -> None:
-    given: Any = {name: 7}
-    assert getattr(nhttp.create_server(**given), name) == 7
-    assert getattr(nhttp.Server(None, **given), name) == 7
+    value = True if name in FLAGS else 7
+    given: Any = {name: value}
+    assert getattr(nhttp.create_server(**given), name) == value
+    assert getattr(nhttp.Server(None, **given), name) == value
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize("value", [0, 1, "yes", None])
+def test_what_is_not_true_or_false_is_refused(name: str, value: object) -> None:
+    given: Any = {name: value}
+    with pytest.raises(InvalidArgument, match=name) as caught:
+        nhttp.create_server(**given)
+    assert caught.value.code == "ERR_INVALID_ARG_TYPE"
+
+
+@pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", [-1, -0.5, math.nan, "5", None, True])
 def test_what_is_no_number_of_that_kind_is_refused(name: str, value: object) -> None:
     given: Any = {name: value}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import queue
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from wire import GET, LAST, Answer, Signal, Wire, connected, ok, serving
+from wire import GET, LAST, SECONDS, Answer, Signal, Wire, connected, ok, serving
 
 from nhttp import net
 from nhttp.errors import InvalidArgument, StateError
@@ -290,6 +291,24 @@ class TestDestroying:
         with connected(listener) as wire:
             assert wire.ask().body == b"out"
             assert wire.ask().body == b"out"
+
+    @pytest.mark.parametrize("what", ["response", "socket"])
+    def test_while_the_connection_waits_for_another_thread_to_finish_it(self, what: str) -> None:
+        given: queue.Queue[ServerResponse] = queue.Queue()
+        why = OSError("because")
+        with connected(lambda _, response: given.put(response)) as wire:
+            wire.send(GET)
+            response = given.get(timeout=SECONDS)
+            closed = Signal()
+            response.on("close", closed)
+            target = response if what == "response" else response.socket
+            assert target is not None
+            target.destroy(why)
+            assert closed.happens()
+            assert response.errored is why
+            assert wire.is_closed()
+        with pytest.raises(OSError, match="because"):
+            response.write("too late")
 
 
 def test_on_a_unix_socket(tmp_path: Path) -> None:

@@ -62,6 +62,27 @@ def test_close__the_connection_was_terminated_before_end_was_called() -> None:
     assert not finished.is_set()
 
 
+def test_close__or_before_it_was_able_to_flush() -> None:
+    asked, closed, finished = Signal(), Signal(), Signal()
+    failures: list[OSError] = []
+
+    def listener(_: Request, response: Response) -> None:
+        response.on("close", closed).on("finish", finished)
+        asked.set()
+        try:
+            response.end(bytes(64 * 1024 * 1024))  # more than the client lets the kernel take
+        except OSError as error:
+            failures.append(error)
+
+    with serving(listener) as server:
+        wire = Wire(server).send(GET)
+        assert asked.happens()
+        wire.reset()
+        assert closed.happens()
+    assert not finished.is_set()
+    assert len(failures) == 1
+
+
 def test_finish__emitted_when_the_last_segment_was_handed_to_the_operating_system() -> None:
     written: list[int] = []
 
@@ -76,6 +97,14 @@ def test_finish__emitted_when_the_last_segment_was_handed_to_the_operating_syste
 
     answered(write)
     assert written[0] == written[1] > 0
+
+
+def test_finish__does_not_imply_that_the_client_has_received_anything() -> None:
+    finished = Signal()
+    with connected(lambda _, response: response.on("finish", finished).end("x")) as wire:
+        wire.send(LAST)
+        assert finished.happens()
+        assert wire.answer().body == b"x"
 
 
 def test_finish__after_it_no_more_events_are_emitted_on_the_response() -> None:
@@ -389,6 +418,23 @@ def test_write__called_several_times_sends_successive_parts() -> None:
     assert answered(write).body == b"one two three"
 
 
+def test_write__false_if_it_was_queued_and_drain_when_the_buffer_is_free_again() -> None:
+    """It queues where it is told to: `cork`."""
+    events: list[str] = []
+
+    def write(response: Response) -> None:
+        response.on("drain", lambda: events.append("drain"))
+        response.cork()
+        assert response.write(bytes(response.writable_high_water_mark)) is False
+        assert events == []
+        response.uncork()
+        events.append("uncorked")
+        response.end()
+
+    assert set(answered(write).body) == {0}
+    assert events == ["drain", "uncorked"]
+
+
 @pytest.mark.parametrize(
     ("method", "code"), [("HEAD", 200), ("GET", 204), ("GET", 304), ("HEAD", 404)]
 )
@@ -530,3 +576,26 @@ def test_write_head__nobody_checks_whether_content_length_is_right(
         head = wire.send(GET).head()
         assert head["content-length"] == str(length)
         assert wire.rest() == sent
+
+
+@pytest.mark.parametrize("bad", [{"a b": "1"}, {"": "1"}, {"a": "1\r\nb: 2"}, {"a": "\u20ac"}])
+def test_write_head__invalid_characters_raise_a_type_error(bad: dict[str, str]) -> None:
+    def write(response: Response) -> None:
+        with pytest.raises(TypeError):
+            response.write_head(200, bad)
+        assert not response.headers_sent
+        response.end("fine")
+
+    answer = answered(write)
+    assert answer.body == b"fine"
+    assert answer["a"] is None
+
+
+@pytest.mark.parametrize("code", [99, 1000, 0, "abc"])
+def test_write_head__a_status_code_that_has_not_3_digits_is_refused(code: Any) -> None:
+    def write(response: Response) -> None:
+        with pytest.raises((ValueError, TypeError)):
+            response.write_head(code)
+        response.end("fine")
+
+    assert answered(write).status == 200

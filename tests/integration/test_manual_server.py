@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
+import sys
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import pytest
 from wire import GET, LAST, SECONDS, Signal, Wire, connected, ok, post, serving
@@ -16,9 +19,6 @@ from wire import GET, LAST, SECONDS, Signal, Wire, connected, ok, post, serving
 import nhttp
 from nhttp.errors import ParseError, SocketError
 from nhttp.events import EventEmitter
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CONNECT = "CONNECT example.org:80 HTTP/1.1\r\nHost: example.org:80\r\n\r\n"
 UPGRADE = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
@@ -77,6 +77,14 @@ def test_connection__when_a_new_stream_is_established_also_at_request_connection
     assert isinstance(sockets[0], nhttp.net.Socket)
     assert len(sockets) == 1
     assert all(each.connection is sockets[0] for each in requests)
+
+
+def test_connection__emitted_although_nothing_was_sent() -> None:
+    accepted = Signal()
+    with serving(ok) as server:
+        server.on("connection", accepted)
+        with Wire(server):
+            assert accepted.happens()
 
 
 def test_connection__the_socket_will_not_emit_readable() -> None:
@@ -192,6 +200,25 @@ def test_client_error__an_error_event_of_the_connection_is_forwarded_here() -> N
     assert sock.destroyed
 
 
+def test_client_error__the_socket_is_the_one_that_the_error_originated_from() -> None:
+    accepted: list[nhttp.net.Socket] = []
+    blamed: list[nhttp.net.Socket] = []
+
+    def client_error(_: Exception, socket: nhttp.net.Socket) -> None:
+        blamed.append(socket)
+        socket.destroy()
+
+    with serving(ok) as server:
+        server.on("connection", accepted.append).on("clientError", client_error)
+        with Wire(server) as well, Wire(server) as badly:
+            well.ask()
+            assert badly.send("not http\r\n\r\n").is_closed()
+            well.ask(LAST)
+    (guilty,) = blamed
+    assert guilty in accepted
+    assert guilty.bytes_read == len("not http\r\n\r\n")
+
+
 def test_client_error__default_is_to_destroy_the_socket() -> None:
     """After a bare answer, which is kinder than the manual's silence and what Node does since."""
     with connected(ok) as wire:
@@ -233,7 +260,8 @@ def test_connect__emitted_with_request_socket_and_head() -> None:
     assert seen == [("CONNECT", "example.org:80", b"first")]
 
 
-def test_upgrade__emitted_with_request_socket_and_head() -> None:
+@pytest.mark.parametrize("first_packet", [b"", b"first"])
+def test_upgrade__emitted_with_request_socket_and_head(first_packet: bytes) -> None:
     heads: list[bytes] = []
 
     def listener(request: nhttp.IncomingMessage, socket: nhttp.net.Socket, head: bytes) -> None:
@@ -246,10 +274,10 @@ def test_upgrade__emitted_with_request_socket_and_head() -> None:
     with serving() as server:
         server.on("upgrade", listener)
         with Wire(server) as wire:
-            assert wire.send(UPGRADE).head().status == 101
+            assert wire.send(UPGRADE.encode() + first_packet).head().status == 101
             assert wire.send("echo this").exactly(9) == b"echo this"
             assert wire.end().is_closed()
-    assert heads == [b""], "the head may be empty"
+    assert heads == [first_packet], "the head may be empty"
 
 
 @pytest.mark.parametrize("request_text", [CONNECT, UPGRADE])
@@ -302,6 +330,35 @@ def test_server_listen__handle_may_be_a_socket_a_server_or_fd() -> None:
     other = socket.create_server(("127.0.0.1", 0))
     with nhttp.create_server(ok).listen({"fd": other.detach()}) as server, Wire(server) as wire:
         assert wire.ask(LAST).status == 200
+
+
+@pytest.mark.parametrize("how", ["port", "path", "handle"])
+def test_server_listen__returns_the_server_and_the_callback_listens(
+    how: str, tmp_path: Path
+) -> None:
+    listening = Signal()
+    server = nhttp.create_server(ok)
+    if how == "port":
+        assert server.listen(0, "127.0.0.1", listening) is server
+    elif how == "path":
+        assert server.listen(str(tmp_path / "server.sock"), listening) is server
+    else:
+        assert server.listen(socket.create_server(("127.0.0.1", 0)), listening) is server
+    with server:
+        assert listening.happens()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the length of the queue")
+@pytest.mark.parametrize(("options", "expected"), [({}, 511), ({"backlog": 7}, 7)])
+def test_server_listen__backlog_is_the_length_of_the_queue_and_511_by_default(
+    options: Any, expected: int
+) -> None:
+    most = int(Path("/proc/sys/net/core/somaxconn").read_text("ascii"))
+    with nhttp.create_server(ok).listen(0, "127.0.0.1", **options) as server:
+        with socket.socket(fileno=os.dup(server.fileno())) as listener:
+            info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        (length,) = struct.unpack_from("I", info, 28)  # tcpi_sacked: of a listening socket, this
+        assert length == min(expected, most)
 
 
 def test_server_listen__path_is_a_unix_socket(tmp_path: Path) -> None:
@@ -418,6 +475,22 @@ def test_headers_timeout__a_head_that_comes_slowly_is_given_up() -> None:
     with connected(ok, headers_timeout=0.2) as wire:
         answer = trickle(wire)
     assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+
+
+def test_headers_timeout__in_case_of_inactivity_the_rules_of_timeout_apply() -> None:
+    silent: list[nhttp.net.Socket] = []
+
+    def on_timeout(socket: nhttp.net.Socket) -> None:
+        silent.append(socket)
+        socket.end("silent")
+
+    with serving(ok, timeout=0.05) as server, Wire(server) as wire:
+        assert wire.send("GET / HTTP/1.1\r\nHo").is_closed()
+    with serving(ok, timeout=0.05) as server:
+        server.on("timeout", on_timeout)
+        with Wire(server) as wire:
+            assert wire.send("GET / HTTP/1.1\r\nHo").rest() == b"silent"
+    assert len(silent) == 1
 
 
 def test_headers_timeout__emits_timeout_on_the_server_whose_listener_is_responsible() -> None:

@@ -38,23 +38,23 @@ def test_wrk(origin: Origin, path: str) -> None:
 def test_ab(origin: Origin, options: list[str], path: str) -> None:
     # ab speaks HTTP/1.0, and closes first where the answer has no length.
     output = run(
-        [program("ab"), "-q", "-n2000", "-c20", *options, origin.url(path)]
+        [program("ab"), "-q", "-n1000", "-c20", *options, origin.url(path)]
     ).stdout.decode()
-    assert figure("Complete requests", output) == 2000
+    assert figure("Complete requests", output) == 1000
     assert figure("Failed requests", output) == 0
     assert "Non-2xx" not in output
     kept = figure("Keep-Alive requests", output) if options else 0
-    assert kept == (2000 if options and path == "/" else 0)
+    assert kept == (1000 if options and path == "/" else 0)
 
 
 def test_ab_posts(origin: Origin, tmp_path: Path) -> None:
     body = tmp_path / "body"
     body.write_bytes(b"z" * 10_000)
-    arguments = ["-q", "-k", "-n1000", "-c10", "-p", str(body), "-T", "text/plain"]
+    arguments = ["-q", "-k", "-n500", "-c10", "-p", str(body), "-T", "text/plain"]
     output = run([program("ab"), *arguments, origin.url("/echo")]).stdout.decode()
-    assert figure("Complete requests", output) == 1000
+    assert figure("Complete requests", output) == 500
     assert figure("Failed requests", output) == 0
-    assert figure("HTML transferred", output) == 10_000_000
+    assert figure("HTML transferred", output) == 5_000_000
 
 
 def figure(name: str, output: str) -> int:

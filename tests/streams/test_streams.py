@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conformance import Collected, Throttled
+from conformance_support import Collected, Throttled
 from support import SECONDS, Recorder, in_thread
 
 from nhttp.errors import InvalidArgument, StateError

@@ -19,7 +19,6 @@ using it wrongly (mypy tries a lambda against each overload, and shows `Any` whi
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -30,7 +29,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from mypy import api
 
 ROOT = Path(__file__).parents[2]
 CASES = sorted(Path(__file__).with_name("cases").glob("*_case.py"))
@@ -73,15 +71,29 @@ def complaints(source: str, findings: list[Finding]) -> list[str]:
     return wrong
 
 
+def run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+
 @pytest.fixture(scope="session")
 def mypy_findings() -> dict[Path, list[Finding]]:
-    """Run mypy over all cases, once."""
-    arguments = ["--config-file", "pyproject.toml", "--strict", "--output", "json"]
-    with contextlib.chdir(ROOT):
-        stdout, stderr, status = api.run([*arguments, *map(str, CASES)])
-    assert status in (0, 1), stderr
+    """Run mypy over all cases, once.
+
+    In a process of its own: what it leaves in memory would slow down every test that comes after.
+    """
+    command = [sys.executable, "-m", "mypy", "--strict", "--output", "json", *map(str, CASES)]
+    result = run(command, dict(os.environ))
+    assert result.returncode in (0, 1), result.stderr
     found: dict[Path, list[Finding]] = {case: [] for case in CASES}
-    for line in stdout.splitlines():
+    for line in result.stdout.splitlines():
         item: dict[str, Any] = json.loads(line)
         if item["severity"] == "error":
             finding = Finding(item["line"], item["code"] or "", item["message"])
@@ -97,21 +109,9 @@ def pyright_findings(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, lis
     if command is None:
         pytest.skip("pyright is not installed")
     environment = {**os.environ, "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [command, *arguments],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=50,
-            check=False,
-        )
-
     try:
         # The command from PyPI downloads the program itself when it is first used.
-        version = run("--version")
+        version = run([command, "--version"], environment)
     except (OSError, subprocess.TimeoutExpired) as error:
         pytest.skip(f"pyright does not start: {error}")
     if version.returncode:
@@ -121,7 +121,7 @@ def pyright_findings(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, lis
     settings = {"extends": f"{ROOT}/pyproject.toml", "exclude": [], "extraPaths": [str(ROOT)]}
     project.write_text(json.dumps(settings), "utf-8")
     options = ["--project", str(project), "--pythonpath", sys.executable, "--outputjson"]
-    result = run(*options, *map(str, CASES))
+    result = run([command, *options, *map(str, CASES)], environment)
     assert result.returncode in (0, 1), result.stdout + result.stderr
     report: dict[str, Any] = json.loads(result.stdout)
     assert report["summary"]["filesAnalyzed"] == len(CASES)

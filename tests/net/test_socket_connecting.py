@@ -1,0 +1,368 @@
+"""Socket: connecting, and taking over what is connected already."""
+
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support import (
+    SECONDS,
+    Recorder,
+    accept_into,
+    in_thread,
+)
+
+from nhttp import _threads, net
+from nhttp.errors import InvalidArgument, LookupFailed, StateError
+from nhttp.net import Address, Socket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class TestConnect:
+    def test_every_form(self, tmp_path: Path) -> None:
+        called: list[int] = []
+        forms: list[Callable[[int], Socket]] = [
+            lambda port: net.connect(port, "127.0.0.1", lambda: called.append(1)),
+            lambda port: net.connect(port, lambda: called.append(2), family=4),
+            lambda port: net.connect(str(port), "127.0.0.1", lambda: called.append(3)),
+            lambda port: net.connect(
+                port=port, host="127.0.0.1", listener=lambda: called.append(4)
+            ),
+            lambda port: Socket().connect(port, "127.0.0.1", lambda: called.append(5)),
+            lambda port: net.create_connection(port, "127.0.0.1").on(
+                "connect", lambda: called.append(6)
+            ),
+        ]
+        with accept_into() as ((_, port), accept):
+            for count, form in enumerate(forms, 1):
+                with form(port) as client:
+                    Recorder(client, "connect").wait("connect")
+                    accept()
+                    Recorder(client, "ready").wait("ready")
+                    assert called[-1] == count
+
+    @pytest.mark.parametrize("keyword", [True, False])
+    def test_unix(self, tmp_path: Path, keyword: bool) -> None:
+        path = tmp_path / "s"
+        with accept_into(path) as (_, accept):
+            client = net.connect(path=str(path)) if keyword else net.connect(str(path))
+            with client:
+                far = accept()
+                far.sendall(b"x")
+                assert client.read(1) == b"x"
+                remote = (client.remote_address, client.remote_port, client.remote_family)
+                assert remote == (None, None, None)
+                assert (client.local_address, client.local_port) == (None, None)
+                assert client.address() == ""
+
+    def test_the_state_on_the_way(self) -> None:
+        client: Any = Socket()  # states change where no type checker sees it
+        assert client.pending
+        assert not client.connecting
+        assert client.ready_state == "closed"
+        assert client.address() is None
+        assert (client.remote_address, client.local_port) == (None, None)
+        assert client.fileno() == -1
+        assert repr(client) == "<Socket closed>"
+        gate = threading.Event()
+        states: list[object] = []
+
+        def on_connect() -> None:
+            states.extend((client.connecting, client.pending, client.ready_state))
+            gate.set()
+
+        with accept_into() as (address, accept):
+            client.connect(address[1], address[0], on_connect)
+            assert gate.wait(SECONDS)
+            assert states == [False, False, "open"]
+            far = accept()
+            host, port = far.getpeername()
+            assert client.address() == Address(host, port, "IPv4")
+            assert client.local_address == "127.0.0.1"
+            assert client.local_port == far.getpeername()[1]
+            assert (client.remote_address, client.remote_port) == address
+            assert client.remote_family == "IPv4"
+            assert repr(client) == f"<Socket 127.0.0.1:{address[1]} open>"
+            assert client.fileno() >= 0
+            client.end()
+            assert client.ready_state == "readOnly"
+            client.destroy()
+            assert client.ready_state == "closed"
+            assert not client.pending
+            assert client.fileno() == -1
+            assert client.address() is None
+
+    def test_opening(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        resolving, go = threading.Event(), threading.Event()
+
+        def resolve(*args: Any) -> Any:
+            resolving.set()
+            assert go.wait(SECONDS)
+            return []
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        client = net.connect(80, "host.invalid")
+        recorder = Recorder(client, "close", "error")
+        assert resolving.wait(SECONDS)
+        assert client.connecting
+        assert client.pending
+        assert client.ready_state == "opening"
+        reader = in_thread(client.read)
+        client.destroy()
+        with pytest.raises(StateError):
+            reader.result()
+        go.set()
+        recorder.wait("close")
+        assert recorder.names == ["close"]
+        assert not client.connecting
+
+    def test_what_is_called_before_the_connection_stands_waits_for_it(self) -> None:
+        with accept_into() as (address, accept), Socket() as client:
+            client.connect(address[1], address[0])
+            client.write("hello")
+            far = accept()
+            assert far.recv(5) == b"hello"
+
+    def test_connect_is_latched(self) -> None:
+        with accept_into() as (address, accept), net.connect(address[1], address[0]) as client:
+            accept()
+            client.write("x")
+            assert Recorder(client, "connect", "ready").wait("ready") == ()
+
+    def test_not_twice(self) -> None:
+        with accept_into() as (address, _), net.connect(address[1], address[0]) as client:
+            with pytest.raises(StateError) as caught:
+                client.connect(address[1])
+            assert caught.value.code == "EISCONN"
+        with pytest.raises(StateError):
+            client.connect(address[1])
+
+    def test_refused(self, unused_port: int) -> None:
+        client = net.connect(unused_port, "127.0.0.1")
+        recorder = Recorder(client, "connect", "error", "close")
+        recorder.wait("close")
+        assert recorder.names == ["error", "close"]
+        ((error,),) = recorder.all("error")
+        assert isinstance(error, ConnectionRefusedError)
+        assert f"connect ECONNREFUSED 127.0.0.1:{unused_port}" in str(error)
+        with pytest.raises(ConnectionRefusedError):
+            client.write("x")
+        with pytest.raises(ConnectionRefusedError):
+            client.read()
+
+    def test_refused_by_unix(self, tmp_path: Path) -> None:
+        client = net.connect(str(tmp_path / "nobody"))
+        (error,) = Recorder(client, "error").wait("error")
+        assert error.code == "ENOENT"
+
+    def test_a_full_unix_queue_is_an_error(self, tmp_path: Path) -> None:
+        path = str(tmp_path / "s")
+        with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as stack:
+            listener.bind(path)
+            listener.listen(0)
+            codes: list[str] = []
+            for _ in range(4):
+                recorder = Recorder(stack.enter_context(net.connect(path)), "connect", "error")
+                recorder.wait_until(lambda noted=recorder.noted: bool(noted))  # type: ignore[misc]
+                codes.extend(error.code for (error,) in recorder.all("error"))
+            assert set(codes) == {"EAGAIN"}
+
+    @pytest.mark.parametrize("host", ["nowhere.invalid", "x" * 100 + ".invalid"])
+    def test_unresolvable(self, host: str) -> None:
+        client = net.connect(80, host)
+        (error,) = Recorder(client, "error").wait("error")
+        assert isinstance(error, LookupFailed)
+        assert error.code in ("ENOTFOUND", "EAI_AGAIN")
+        assert f"{host}:80" in str(error)
+
+    def test_every_address_of_a_name_is_tried(
+        self, unused_port: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with accept_into() as (address, accept):
+            found = [
+                (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", unused_port)),
+                (socket.AF_INET, socket.SOCK_STREAM, 6, "", address),
+            ]
+            asked: list[Any] = []
+
+            def resolve(*args: Any) -> Any:
+                asked.append(args)
+                return found
+
+            monkeypatch.setattr(socket, "getaddrinfo", resolve)
+            with net.connect(1, "two.invalid", family=4) as client:
+                Recorder(client, "connect").wait("connect")
+                accept()
+                assert client.remote_port == address[1]
+            assert asked == [("two.invalid", 1, socket.AF_INET, socket.SOCK_STREAM)]
+            found[1] = found[0]
+            (error,) = Recorder(net.connect(1, "two.invalid"), "error").wait("error")
+            assert error.code == "ECONNREFUSED"
+
+    def test_local_address(self) -> None:
+        with (
+            accept_into() as (address, accept),
+            net.connect(address[1], address[0], local_address="127.0.0.2") as client,
+        ):
+            assert accept().getpeername()[0] == "127.0.0.2"
+            Recorder(client, "connect").wait("connect")
+            assert client.local_address == "127.0.0.2"
+
+    def test_local_port(self, unused_port: int) -> None:
+        with accept_into() as (address, _):
+            client = net.connect(address[1], address[0], local_port=unused_port)
+            (error,) = Recorder(client, "error").wait("error")
+            assert error.code == "EADDRINUSE"
+
+    @pytest.mark.parametrize(
+        ("arguments", "options"),
+        [
+            ((), {}),
+            ((70000,), {}),
+            ((-1,), {}),
+            ((True,), {}),
+            (("",), {}),
+            ((80,), {"family": 5}),
+            ((80,), {"local_port": 70000}),
+        ],
+    )
+    def test_bad_arguments(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+        client = Socket()
+        with pytest.raises(InvalidArgument):
+            client.connect(*arguments, **options)
+        assert client.pending
+
+    def test_destroy_while_connecting(self) -> None:
+        # Nobody accepts and the queue is full: the kernel keeps trying.
+        with (
+            socket.create_server(("127.0.0.1", 0), backlog=0) as listener,
+            contextlib.ExitStack() as stack,
+        ):
+            address = listener.getsockname()
+            stack.enter_context(socket.create_connection(address))
+            for _ in range(2):
+                filler = stack.enter_context(socket.socket())
+                filler.setblocking(False)
+                filler.connect_ex(address)
+            stuck = stack.enter_context(net.connect(address[1], address[0]))
+            recorder = Recorder(stuck, "error", "close", "connect")
+            while stuck._handle is None:  # until it is in the kernel, or about to be
+                pass
+            writer = in_thread(stuck.write, b"x")
+            stuck.destroy()
+            with pytest.raises((StateError, OSError)):
+                writer.result()
+            recorder.wait("close")
+            assert "error" not in recorder.names
+
+    def test_destroyed_between_two_addresses(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        client = Socket()
+
+        def resolve(*args: Any) -> Any:
+            client.destroy()
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 9))]
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        recorder = Recorder(client, "error", "close", "connect")
+        client.connect(9, "x.invalid")
+        recorder.wait("close")
+        assert recorder.names == ["close"]
+
+    def test_a_connect_listener_that_raises(self, caplog: pytest.LogCaptureFixture) -> None:
+        def listener() -> None:
+            raise ValueError("a bug")
+
+        with accept_into() as (address, _):
+            client = net.connect(address[1], address[0], listener)
+            recorder = Recorder(client, "close")
+            recorder.wait("close")
+            assert isinstance(client.errored, ValueError)
+            assert "a bug" in caplog.text
+
+    def test_no_thread_for_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def run(*args: Any, **options: Any) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(_threads, "run", run)
+        client = Socket()
+        with pytest.raises(RuntimeError, match="new thread"):
+            client.connect(80, "127.0.0.1")
+        assert client.destroyed
+        assert Recorder(client, "close").names == ["close"]
+
+    @pytest.mark.parametrize("moment", range(8))
+    def test_resume_at_any_moment_of_connecting_gives_one_driver(self, moment: int) -> None:
+        with accept_into() as (address, accept):
+            client = Socket()
+            barrier = threading.Barrier(2)
+            order = Recorder(client, "connect")
+
+            def resume() -> None:
+                barrier.wait(SECONDS)
+                for _ in range(moment * 20):
+                    pass
+                client.on("data", lambda chunk: order.note("data", chunk))
+
+            other = in_thread(resume)
+            barrier.wait(SECONDS)
+            client.connect(address[1], address[0])
+            far = accept()
+            far.sendall(b"one")
+            order.wait("data")
+            far.sendall(b"two")
+            order.wait_until(lambda: b"".join(a[0] for a in order.all("data")) == b"onetwo")
+            assert order.names[0] == "connect"
+            other.result()
+            client.destroy()
+
+    def test_data_wanted_before_connect_is_called(self) -> None:
+        client = Socket()
+        recorder = Recorder(client, "end", "data")
+        with accept_into() as (address, accept):
+            client.connect(address[1], address[0])
+            with accept() as far:
+                far.sendall(b"x")
+            recorder.wait("end")
+            assert recorder.data() == b"x"
+
+    def test_timeout_option(self) -> None:
+        with (
+            accept_into() as (address, accept),
+            net.connect(address[1], address[0], timeout=0.01) as client,
+        ):
+            accept()
+            assert Recorder(client, "timeout").wait("timeout") == ()
+
+
+class TestTakenOver:
+    def test_by_descriptor(self) -> None:
+        near, far = socket.socketpair()
+        near.setblocking(False)
+        with far, Socket(fd=near.detach()) as stream:
+            reader = in_thread(stream.read, 1)  # it blocks again
+            far.send(b"x")
+            assert reader.result() == b"x"
+
+    def test_what_is_no_socket(self, tmp_path: Path) -> None:
+        with (tmp_path / "f").open("wb") as file, pytest.raises(OSError, match="non-socket"):
+            Socket(fd=file.fileno())
+
+    def test_wrong_arguments_leave_nothing(self) -> None:
+        with pytest.raises(TypeError):
+            Socket(nothing=1)  # type: ignore[call-arg]
+        gc.collect()
+
+    def test_nothing_to_use(self) -> None:
+        for call in (lambda: Socket().read(), lambda: Socket().write("x")):
+            with pytest.raises(StateError) as caught:
+                call()
+            assert caught.value.code == "ENOTCONN"

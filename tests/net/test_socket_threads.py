@@ -1,0 +1,262 @@
+"""Socket: several threads and one descriptor, and how long it keeps the process alive."""
+
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+from net_support import FAMILIES
+from support import (
+    NO_THREADS_AT_EXIT,
+    SECONDS,
+    Recorder,
+    in_thread,
+    socket_pair,
+)
+
+from nhttp import _watcher
+from nhttp.errors import StateError
+from nhttp.net import Socket
+
+
+class TestHolding:
+    def test_stop_reading(self) -> None:
+        with socket_pair() as (near, far):
+            far.sendall(b"x")
+            assert near.read(1) == b"x"
+            reader = in_thread(near.read)
+            near.write("meanwhile")
+            near._stop_reading()
+            assert reader.result() == b""
+
+    def test_stop_reading_of_what_is_closed_or_never_was_open(self) -> None:
+        stream = Socket()
+        stream._stop_reading()
+        stream.destroy()
+        stream._stop_reading()
+
+    def test_stop_reading_never_tells_on_its_own_thread(self) -> None:
+        with socket_pair() as (near, _):
+            recorder = Recorder(near, "close")
+            handle = near._open_handle()
+
+            class Slow:
+                def shutdown(self, how: int) -> None:
+                    if how == socket.SHUT_RD:
+                        near.destroy()  # by another thread, just now
+
+                def close(self) -> None:
+                    handle.close()
+
+            near._handle = Slow()  # type: ignore[assignment]
+            near._stop_reading()
+            recorder.wait("close")
+            assert recorder.threads != [threading.current_thread()]
+
+    def test_the_owner_need_not_hold_again(self) -> None:
+        with socket_pair() as (near, _):
+            near._hold()
+            near._owner = threading.get_ident()
+            with near._writing():
+                assert near._holders == 1
+            near._owner = 0
+            with near._writing():
+                assert near._holders == 2
+            near._release()
+
+    def test_the_last_to_let_go_closes_once(self) -> None:
+        with socket_pair() as (near, _):
+            closed: list[Any] = []
+            near._on_closed = closed.append
+            told: list[int] = []
+            near._on_destroyed = lambda: told.append(1)
+            near._hold()
+            near.destroy()
+            assert (closed, told) == ([], [1])
+            assert near.fileno() >= 0
+            near._release()
+            assert closed == [near]
+            with pytest.raises(StateError):
+                near._hold()
+
+    def test_nobody_uses_a_closed_descriptor(self) -> None:
+        """Threads write, read and destroy at random; no octet may reach another connection."""
+        seed = random.randrange(1 << 32)
+        rounds = 12
+
+        def work(number: int) -> None:
+            rng = random.Random(f"{seed}/{number}")
+            mark = bytes([number])
+            for _ in range(rounds):
+                with socket_pair(rng.choice(FAMILIES)) as (near, far):
+                    writer = in_thread(self.pump, near, mark)
+                    reader = in_thread(self.drain, near)
+                    far.settimeout(SECONDS)
+                    for _ in range(rng.randrange(4)):
+                        with contextlib.suppress(OSError):
+                            far.sendall(mark * 100)
+                            assert set(far.recv(1000)) <= {number}
+                    near.destroy()
+                    writer.result()
+                    assert reader.result() <= {number}
+                    with contextlib.suppress(OSError):
+                        while block := far.recv(65536):
+                            assert set(block) <= {number}
+
+        for each in [in_thread(work, number) for number in range(1, 9)]:
+            each.result()
+
+    @staticmethod
+    def pump(near: Socket, mark: bytes) -> None:
+        with contextlib.suppress(StateError, OSError):
+            while True:
+                near.write(mark * 500)
+                near.set_no_delay()
+                near.address()
+
+    @staticmethod
+    def drain(near: Socket) -> set[int]:
+        seen: set[int] = set()
+        with contextlib.suppress(StateError, OSError):
+            for block in near:
+                seen |= set(block)
+        return seen
+
+
+class TestRaces:
+    """What a thread finds when another one was faster."""
+
+    def test_destroyed_before_the_driver_starts(self) -> None:
+        with socket_pair() as (near, _):
+            near.destroy()
+            near._run_driver()
+            near._watch_peer()
+            near._take_end()
+
+    def test_somebody_else_watches_already(self) -> None:
+        with socket_pair() as (near, far):
+            watch = _watcher.watch(near._open_handle(), lambda: None)
+            near.end()
+            watch.cancel()
+            far.close()
+            assert near.read() == b""
+
+    def test_the_watcher_was_wrong(self) -> None:
+        with socket_pair() as (near, _):
+            near._take_end()
+            assert not near.destroyed
+
+    def test_the_kernel_fails_what_was_destroyed(self) -> None:
+        with socket_pair() as (near, _):
+            near._hold()
+            near.destroy()
+            with pytest.raises(StateError):
+                near._receive(1)
+            with pytest.raises(StateError):
+                near._writev([b"x"])
+            near._release()
+
+    def test_paused_with_a_block_under_way(self) -> None:
+        with socket_pair() as (near, far):
+            far.sendall(b"x")
+            near.unshift(b"kept")
+            near.pause()
+            near._flow()  # the driver, which had been told to emit it
+            assert near.read(5) == b"keptx"
+
+    def test_done_writing(self) -> None:
+        with socket_pair() as (near, _):
+            assert not near._done_writing()
+            near.end()
+            assert near._done_writing()
+
+    def test_an_end_listener_that_raises_leaves_nothing_open(self) -> None:
+        def listener() -> None:
+            raise ValueError("a bug")
+
+        with socket_pair() as (near, far):
+            near.on("end", listener)
+            far.close()
+            with pytest.raises(ValueError, match="a bug"):
+                near.read()
+            Recorder(near, "close").wait("close")
+
+    def test_end_while_the_end_is_told(self) -> None:
+        with socket_pair() as (near, far):
+            recorder = Recorder(near, "close")
+            near.on("end", near.end)
+            far.close()
+            assert near.read() == b""
+            recorder.wait("close")
+
+    def test_the_end_comes_while_this_side_is_ending(self) -> None:
+        with socket_pair() as (near, far):
+            recorder = Recorder(near, "close", "finish")
+            far.shutdown(socket.SHUT_WR)
+            near._write_ended = True  # another thread is in `end`
+            assert near.read() == b""
+            assert recorder.names == []
+            near._finish()
+            recorder.wait("close")
+
+
+KEPT = """
+import sys, threading
+from nhttp import net
+lines = []
+server = net.create_server(lambda s: s.on("end", lambda: print("end")).resume())
+server.listen(0, "127.0.0.1").unref()
+client = net.Socket()
+{then}
+"""
+
+
+def run(then: str, *, timeout: float = SECONDS) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", KEPT.format(then=then)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+@NO_THREADS_AT_EXIT
+class TestKeepingTheProcessAlive:
+    def test_until_the_connection_is_closed(self) -> None:
+        done = run(
+            "client.connect(server.address().port, '127.0.0.1')\n"
+            "threading.Timer(0.05, lambda: (print('timer'), client.end())).start()"
+        )
+        assert "timer\nend" in done.stdout
+
+    def test_not_after_unref(self) -> None:
+        then = """
+done = threading.Event()
+server.on("connection", lambda s: (s.unref(), done.set()))
+client.unref().ref().unref()
+client.connect(server.address().port, "127.0.0.1")
+assert done.wait(10)
+client.write("still open")
+"""
+        assert run(then).returncode == 0
+
+    def test_ref_and_unref(self) -> None:
+        with socket_pair() as (near, _):
+            assert near._refs == 1
+            near.unref()
+            assert near._refs == 0
+            near.ref().ref()
+            assert near._refs == 1
+        near.ref()
+        assert near._refs == 0
+        unconnected = Socket().unref().ref()
+        assert unconnected._refs == 0

@@ -1,0 +1,141 @@
+"""Socket: silence."""
+
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+from typing import Any
+
+import pytest
+from support import (
+    SECONDS,
+    Recorder,
+    socket_pair,
+)
+
+from nhttp.errors import InvalidArgument
+from nhttp.net import Socket
+
+
+class TestTimeout:
+    def test_silence(self) -> None:
+        with socket_pair() as (near, _):
+            recorder = Recorder(near, "close")
+            called = threading.Event()
+            assert near.set_timeout(0.01, called.set) is near
+            assert near.timeout == 0.01
+            assert called.wait(SECONDS)
+            assert not near.destroyed
+            assert recorder.names == []
+
+    def test_zero_turns_it_off(self) -> None:
+        with socket_pair() as (near, _):
+            called: list[int] = []
+
+            def listener() -> None:
+                called.append(1)
+
+            near.set_timeout(10, listener)
+            near.set_timeout(0, listener)
+            assert near.timeout == 0
+            assert near.listener_count("timeout") == 0
+            assert near._deadline is not None
+            assert near._deadline.when == math.inf
+            Socket().set_timeout(0)
+
+    def test_activity_puts_it_off(self) -> None:
+        with socket_pair() as (near, far):
+            near.set_timeout(1000)
+            deadline = near._deadline
+            assert deadline is not None
+            far.sendall(b"x")
+            for act in (lambda: near.write("x"), lambda: near.read(1)):
+                near._active -= 2000
+                before = near._active
+                act()
+                assert near._active > before + 1000
+                deadline.set(math.inf)
+                near._look_at_clock()  # as the timer thread does when the deadline passes
+                assert deadline.when == near._active + 1000
+
+    def test_silence_is_told_again_behind_the_next_activity(self) -> None:
+        with socket_pair() as (near, _):
+            told: queue.SimpleQueue[str] = queue.SimpleQueue()
+            near.on("timeout", lambda: told.put("timeout"))
+            near.set_timeout(0.01)
+            for _ in range(3):
+                assert told.get(timeout=SECONDS) == "timeout"
+                near.write("x")
+
+    def test_one_silence_is_told_once(self) -> None:
+        with socket_pair() as (near, _):
+            told: list[float] = []
+            looked = threading.Semaphore(0)
+
+            def deal(each: Socket) -> bool:
+                told.append(each._active)
+                return True
+
+            look = near._look_at_clock
+
+            def look_and_tell() -> None:
+                look()
+                looked.release()
+
+            near._look_at_clock = look_and_tell  # type: ignore[method-assign]
+            near._on_idle = deal
+            near.set_timeout(0.01)
+            for _ in range(4):
+                assert looked.acquire(timeout=SECONDS)
+            assert len(told) == 1
+
+    def test_a_limit_that_nothing_puts_off(self) -> None:
+        with socket_pair() as (near, _):
+            near._set_limit(math.inf)
+            assert not near._deadline
+            near._set_limit(5e9)
+            near.write("x")
+            deadline: Any = near._deadline
+            assert deadline.when == 5e9
+
+    def test_who_deals_with_it_first(self) -> None:
+        with socket_pair() as (near, _):
+            recorder = Recorder(near, "timeout")
+            dealt: list[Socket] = []
+
+            def deal(each: Socket) -> bool:
+                dealt.append(each)
+                return True
+
+            near._on_idle = deal
+            near._expire()
+            assert dealt == [near]
+            near._on_idle = lambda each: False
+            near._expire()
+            recorder.wait("timeout")
+            near.remove_all_listeners("timeout")
+            near._expire()
+
+    def test_off_once_destroyed(self) -> None:
+        with socket_pair() as (near, _):
+            near.set_timeout(1000)
+            deadline = near._deadline
+            near.destroy()
+            assert deadline is not None
+            assert deadline.callback is None
+
+    def test_set_when_it_is_destroyed_already(self) -> None:
+        with socket_pair() as (near, _):
+            near.destroy()
+            near.set_timeout(1000)
+            deadline = near._deadline
+            assert deadline is not None
+            assert deadline.callback is None
+
+    @pytest.mark.parametrize("seconds", [-1, math.nan])
+    def test_refused(self, seconds: float) -> None:
+        with pytest.raises(InvalidArgument):
+            Socket().set_timeout(seconds)

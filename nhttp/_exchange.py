@@ -7,7 +7,8 @@ know its request, so that a request that nobody holds any more can be noticed.
 
 from __future__ import annotations
 
-import select
+import functools
+import math
 import threading
 from typing import TYPE_CHECKING
 
@@ -19,52 +20,69 @@ from nhttp._parser import (
 )
 from nhttp._timers import now
 from nhttp.errors import ConnectionReset, ParseError, SocketTimeout, StateError
-from nhttp.net._descriptor import Hold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nhttp._agent.agent import Agent
     from nhttp._agent.channel import Channel
     from nhttp._agent.options import RequestOptions
+    from nhttp._agent.sharing import Sharing
     from nhttp._parser.events import BodyEvent
     from nhttp.streams import BytesLike
 
 __all__ = ["Exchange"]
 
 _MARGIN = 1.0  # seconds that a server's promise to keep the connection is not trusted
+_BLOCK = 64 * 1024
 
 
 class Exchange:
     """One request and its answer on one socket.
 
     One thread at a time reads. `sent` and `close` may be called by any thread.
+
+    Attributes:
+        agent: Who gave the socket, and takes it back.
+        channel: The connection, with its parser.
+        options: What the request was made from.
+        socket: The channel's.
+        reused: Whether the socket was used before.
+        answered: Whether an octet of the answer has come.
+        over: Whether the socket was given back, or away, or destroyed.
     """
 
+    __slots__ = (
+        "_dry",
+        "_keep_alive",
+        "_lock",
+        "_open_sides",
+        "agent",
+        "answered",
+        "channel",
+        "options",
+        "over",
+        "reused",
+        "socket",
+    )
+
     def __init__(
-        self, agent: Agent, channel: Channel, options: RequestOptions, *, reused: bool
+        self, agent: Sharing, channel: Channel, options: RequestOptions, *, reused: bool
     ) -> None:
         self.agent = agent
         self.channel = channel
         self.options = options
         self.socket = channel.socket
-        self.parser = channel.parser
         self.reused = reused
-        self.answered = False  # an octet of the answer has come
-        self._keep_alive = True  # as far as the answer says
-        self._expires = float("inf")
-        self._lock = threading.Lock()  # guards the two below
+        self.answered = False
+        self._dry = True  # the parser has nothing to go on with; the reader's own
+        self._lock = threading.Lock()  # guards the three below
+        self._keep_alive = True  # as far as both messages have said
         self._open_sides = 2  # the request to be sent, the answer to be read
-        self._over = False
-        self.socket._hold()
+        self.over = False
 
     # Reading.
 
-    def expect(self, method: str, *, upgrade: bool) -> None:
-        """Tell the parser what the answer is an answer to."""
-        self.parser.expect(method, upgrade)
-
-    def read_head(self, until: float | None = None) -> ResponseHead:
+    def read_head(self, until: float | None) -> ResponseHead:
         """Block until there is a head, interim or final.
 
         Raises:
@@ -78,33 +96,47 @@ class Exchange:
         raise self._failure_of(event, "before an answer came")
 
     def _next_event(self, until: float | None = None) -> ResponseHead | BodyEvent:
-        parser = self.parser
-        event = parser.next_event()
+        parser = self.channel.parser
+        event = NEED_DATA if self._dry else parser.next_event()
         while event is NEED_DATA:
             if until is not None:
                 self._await_data(until)
             data = self._receive()
             if data:
-                self.answered = True
-                parser.feed(data)
+                event = parser.receive(data)
             else:
                 parser.feed_eof()
-            event = parser.next_event()
+                event = parser.next_event()
+                if self.socket._truncated and isinstance(event, EndOfMessage):
+                    raise _cut_short()
+        self._dry = False
         return event
 
     def _receive(self) -> bytes:
+        if self.reused and not self.answered:
+            self.channel.in_doubt = True
+        socket = self.socket
         try:
-            with Hold(self.socket):  # of its own: `close` may end the exchange's meanwhile
-                return self.socket._receive(65536)
+            socket._hold()
+            try:
+                data = socket._receive(_BLOCK)
+            finally:
+                socket._release()
         except StateError as error:
             raise _given_up(error, "read") from None
+        if data:
+            self.answered = True
+            self.channel.in_doubt = False
+        return data
 
     def _await_data(self, until: float) -> None:
-        poller = select.poll()
+        socket = self.socket
         try:
-            with Hold(self.socket):
-                poller.register(self.socket._open_handle(), select.POLLIN)
-                arrived = poller.poll(max(0.0, until - now()) * 1000)
+            socket._hold()
+            try:
+                arrived = socket._await_readable(until - now())
+            finally:
+                socket._release()
         except StateError as error:
             raise _given_up(error, "read") from None
         if not arrived:
@@ -123,12 +155,12 @@ class Exchange:
 
     def settle(self, head: ResponseHead) -> None:
         """Take from a final head what it says of the connection."""
-        self._keep_alive = head.keep_alive
+        if not head.keep_alive:
+            with self._lock:
+                self._keep_alive = False
         hint = head.lookup.get("keep-alive")
-        if hint is not None:
-            seconds = _timeout_of(hint)
-            if seconds is not None:
-                self._expires = now() + max(0.0, seconds - _MARGIN)
+        seconds = None if hint is None else _timeout_of(hint)
+        self.channel.expires = math.inf if seconds is None else now() + max(0.0, seconds - _MARGIN)
 
     # What the response asks: `incoming.Body`.
 
@@ -142,11 +174,24 @@ class Exchange:
             return event
         raise self._failure_of(event, "in the middle of the answer")
 
+    def take_body(self, head: ResponseHead) -> bytes | None:
+        """Give the whole body, if it came with the head, or if there is none.
+
+        Not where that would be the end of the connection: a listener may want to look at it.
+        """
+        if head.has_body and not (self._keep_alive and self.agent.keep_alive):
+            return None
+        data = self.channel.parser.take_body()
+        if data is not None:
+            self.received()
+        return data
+
     def body_is_over(self) -> EndOfMessage | None:
         """Tell whether the octets just read were the last ones."""
-        if self.parser.body_remaining != 0:
+        parser = self.channel.parser
+        if parser.body_remaining != 0:
             return None
-        end = self.parser.next_event()
+        end = parser.next_event()
         if not isinstance(end, EndOfMessage):
             return None
         self.received()
@@ -165,8 +210,11 @@ class Exchange:
         """
         socket = self.socket
         try:
-            with Hold(socket):
+            socket._hold()
+            try:
                 socket._transmit(socket._open_handle(), out)
+            finally:
+                socket._release()
         except StateError as error:
             raise _given_up(error, "write") from None
 
@@ -176,59 +224,67 @@ class Exchange:
         """The whole request is with the kernel."""
         with self._lock:
             self._keep_alive = self._keep_alive and keep_alive
-        self._side_over()
+            over = self._side_over()
+        if over:
+            self._leave()
 
     def received(self) -> None:
         """The whole answer has been read."""
         with self._lock:
             if not self._keep_alive:
                 self._open_sides = 1  # whatever was still to be sent is of no use any more
-        self._side_over()
+            over = self._side_over()
+        if over:
+            self._leave()
 
-    def _side_over(self) -> None:
-        with self._lock:
-            self._open_sides -= 1
-            if self._open_sides > 0 or self._over:
-                return
-            self._over = True
-            keep = self._keep_alive
-        socket = self.socket
+    def _side_over(self) -> bool:
+        """Count one side less; whether this was the last one. `_lock` is held."""
+        self._open_sides -= 1
+        if self._open_sides > 0 or self.over:
+            return False
+        self.over = True
+        return True
+
+    def _leave(self) -> None:
+        """Both messages are over: give the socket back."""
+        socket, channel = self.socket, self.channel
         socket._on_idle = None
         if socket._timeout:
             socket.set_timeout(0)
-        if keep and not self.parser.buffered and not socket.destroyed and self.channel.pooled:
-            self.channel.expires = self._expires
-            socket._release()
-            self.agent._release(self.channel, self.options)
+        reusable = self._keep_alive and channel.pooled and not channel.parser.buffered
+        if reusable and not socket._destroyed:
+            self.agent._give_back(channel, self.options)
         else:
-            self._drop(None)
-
-    def _drop(self, error: BaseException | None) -> None:
-        # First the slot: whoever is woken by the end of the connection finds it free.
-        self.agent._forget(self.channel)
-        self.socket.destroy(error)
-        self.socket._release()
+            socket._goodbye()
+            self.agent._drop(channel)
 
     def detach(self) -> bytes:
         """Give the socket to an 'upgrade' or 'connect' listener, with what has been read of it."""
         with self._lock:
-            self._over = True
+            self.over = True
         self.socket._on_idle = None
         self.agent._forget(self.channel)
-        return self.parser.take_rest()
+        return self.channel.parser.take_rest()
+
+    def give_up(self) -> bool:
+        """Nothing more is sent or read; False if that was so before. The socket is left alone."""
+        with self._lock:
+            before, self.over = self.over, True
+        return not before
 
     def close(self, error: BaseException | None = None) -> None:
-        """Give the exchange up: nothing more is sent or read."""
-        with self._lock:
-            if self._over:
-                return
-            self._over = True
-        self._drop(error)
+        """Give the exchange up, and destroy the connection."""
+        if self.give_up():
+            self.agent._drop(self.channel, error)
 
-    @property
-    def over(self) -> bool:
-        """Whether the socket was given back, or away, or destroyed."""
-        return self._over
+
+def _cut_short() -> ConnectionReset:
+    """Give the error for a body up to the end of a TLS stream that somebody else may have ended."""
+    return ConnectionReset(
+        "the answer may be cut short: the connection ended without TLS's close_notify",
+        "ERR_SSL_UNEXPECTED_EOF_WHILE_READING",
+        syscall="read",
+    )
 
 
 def _given_up(error: StateError, syscall: str) -> ConnectionReset:
@@ -236,6 +292,7 @@ def _given_up(error: StateError, syscall: str) -> ConnectionReset:
     return ConnectionReset(f"the connection was given up: {error}", "ECONNRESET", syscall=syscall)
 
 
+@functools.lru_cache(maxsize=32)
 def _timeout_of(hint: str) -> float | None:
     """Give the seconds that a ``Keep-Alive`` header promises."""
     for part in hint.split(","):

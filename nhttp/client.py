@@ -10,8 +10,10 @@ decides, when the first octet would go out, how the queue is emptied:
   on the thread that calls it, and so does the response's body. A listener that comes later moves
   the reading to a thread of its own.
 
-A network error is latched: ``'error'`` listeners get it whenever they come, `get_response` raises
-it. The answer is read even where sending failed, because a server may answer early and close.
+In both styles the request takes its place in the queue of its agent there and then, on the thread
+that calls. A network error is latched: ``'error'`` listeners get it whenever they come,
+`get_response` raises it. The answer is read even where sending failed, because a server may answer
+early and close.
 
 All of that is in `_request`, in three layers; here are the events, the end, and the ways to begin.
 """
@@ -21,15 +23,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
-
-from typing_extensions import Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, overload
 
 from nhttp import _threads
 from nhttp._agent.agent import Agent
 from nhttp._agent.options import RequestKeywords, RequestOptions, RequestSource, call_create
 from nhttp._request.reading import Information, ReadingRequest
-from nhttp._request.sending import Style
+from nhttp._request.sending import CALLBACKS
 from nhttp.errors import ConnectionReset, InvalidArgument
 from nhttp.headers import Field, checked, gather
 
@@ -174,7 +174,8 @@ class ClientRequest(ReadingRequest):
         self.protocol = options.protocol or self.agent.protocol
         if self.protocol != self.agent.protocol:
             raise InvalidArgument(
-                f"protocol {self.protocol!r} is not supported: {self.agent.protocol!r} is expected",
+                f"protocol {self.protocol!r} is not supported: {self.agent.protocol!r} is expected "
+                "('https:' is for nhttp.https.request, 'http:' for nhttp.request)",
                 "ERR_INVALID_PROTOCOL",
             )
         # A connection is kept only where that can be of use (Node 6).
@@ -186,26 +187,28 @@ class ClientRequest(ReadingRequest):
             self.once("response", callback)
 
     def _set_headers(self, options: RequestOptions) -> None:
-        headers = gather(options.headers or ())
-        if "host" not in headers and options.set_host:
+        headers = gather(options.headers) if options.headers else {}
+        if options.set_host and "host" not in headers:
             default = options.default_port or self.agent.default_port
             host = options.host_field(default)
             # RFC 9110, 7.2: as the first field.
             headers = {"host": checked("Host", host)[1], **headers}
-        authorization = options.authorization()
-        if authorization is not None and "authorization" not in headers:
-            headers["authorization"] = Field.of("Authorization", authorization)
+        if options.auth is not None and "authorization" not in headers:
+            headers["authorization"] = Field.of("Authorization", options.authorization())
         self._headers = headers
-        self._check_head()
+        if "content-length" in headers:
+            self._check_head()
 
     def __enter__(self) -> IncomingMessage:  # type: ignore[override]
         """Give the response: that is what a ``with`` block around a request is for."""
         return self.get_response()
 
     def __exit__(self, *exc_info: object) -> None:
-        """Free the socket: a response that was not read to its end is given up."""
+        """Free the socket: a response that has not arrived to its end is given up."""
         response = None if self._answer is None else self._answer()
-        if response is None or not response.complete or not self._write_ended:
+        if response is not None and response.complete and self._end_sent:
+            self._tell("close")
+        else:
             self._error_seen = True
             self.destroy()
 
@@ -233,7 +236,8 @@ class ClientRequest(ReadingRequest):
         with self._lock:
             if self._failure is None:
                 self._failure = failure
-            waiter, exchange = self._waiter, self._exchange
+            waiter, self._waiter = self._waiter, None
+            exchange = self._exchange
             answer = None if self._answer is None else self._answer()
             self._pending = self._pending_callbacks = None
             self._notify()
@@ -253,18 +257,23 @@ class ClientRequest(ReadingRequest):
 
     def _answer_over(self, error: BaseException | None) -> None:
         """The response has ended, or broken off; its own listeners were told."""
+        if "response" in self._latches:
+            self._release_answer()
         exchange = self._exchange
         if error is not None and exchange is not None:
             self._error_seen = True
             exchange.close(error)
-        self._tell("close")
+        with self._lock:
+            unheard = self._latch_unheard("close")
+        if not unheard:
+            self._tell("close")
 
     def _discard(self) -> None:
         """Nobody can read the answer any more: free the socket."""
         with self._lock:
             if self._answer is not None or self._destroyed:
                 return
-            if self._reader or (self._style is Style.CALLBACKS and self._unclaimed is None):
+            if self._reader or (self._style is CALLBACKS and self._unclaimed is None):
                 self._abandoned = True  # a thread of its own reads: it will see to it
                 return
         self._drop_answer()

@@ -7,6 +7,7 @@ connection the octets come from is the business of `server` and `client`.
 
 from __future__ import annotations
 
+import math
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, overload
 
@@ -182,6 +183,23 @@ class IncomingMessage(Readable):
 
     # The body.
 
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read `size` octets, or all that is left; see `streams.Readable.read`."""
+        if not self._source_ended or (size is not None and size >= 0):
+            return super().read(size)
+        # All of it is here already: nobody has to be waited for.
+        with self._lock:
+            data: bytes = self._cut(math.inf)
+            if self._end_emitted or self._destroyed:
+                return data
+            self._end_emitted = True
+            unheard = self._latch_unheard("end")
+        if not unheard:
+            self._ended()
+        elif self._on_over is not None:
+            self._on_over(None)
+        return data
+
     def _read(self, size: int) -> bytes:
         del size  # the connection reads as much as is there
         if self.complete:
@@ -199,6 +217,11 @@ class IncomingMessage(Readable):
     def _completed(self, end: EndOfMessage) -> None:
         self._trailers = end.trailers
         self.complete = True
+
+    def _arrived(self, data: bytes) -> None:
+        """The whole body came with the head, and is kept here until it is asked for."""
+        self._rest = data
+        self._source_ended = self.complete = True
 
     def _ended(self) -> None:
         try:
@@ -277,7 +300,8 @@ class IncomingMessage(Readable):
     def _destroy(self, error: BaseException | None) -> None:
         if error is not None:
             self._tell("error", error)
-        self.socket.destroy(error)
+        if not (self.complete and self._on_over is not None):
+            self.socket.destroy(error)  # a client's is another request's by then
         self._abort(
             error
             or ConnectionReset(

@@ -7,26 +7,23 @@ next one is the parser, and for the agent how long the server promised to wait.
 from __future__ import annotations
 
 import math
-from socket import MSG_DONTWAIT, MSG_PEEK
 from typing import TYPE_CHECKING
 
 from nhttp import _watcher
 from nhttp._parser import Limits, ResponseParser
 from nhttp._timers import now
 from nhttp.errors import StateError
-from nhttp.net._descriptor import Hold
 
 if TYPE_CHECKING:
+    import weakref
     from collections.abc import Callable
 
+    from nhttp.client import ClientRequest
     from nhttp.net import Socket
 
-__all__ = ["WATCH_AFTER", "Channel"]
+__all__ = ["Channel"]
 
-# Seconds that a socket is idle before it is watched: busy agents use theirs again long before.
-WATCH_AFTER = 0.25
-
-_PEEK = MSG_PEEK | MSG_DONTWAIT
+_LIMITS = Limits()
 
 
 class Channel:
@@ -39,8 +36,10 @@ class Channel:
         name: The name under which the pool has it.
         socket: The connection.
         parser: Reads its responses, one after the other.
+        request: The request that had it last.
         pooled: Whether it may go back to the pool.
         kept: Whether `keep_socket_alive` prepared it, and `reuse_socket` is to undo that.
+        in_doubt: Whether its exchange finds out just now that it is dead, and sees to its slot.
         expires: When the server may close it, on the clock of `now`; inf: it has not said.
         idle_since: When it became idle.
         watch: Notices that the server closes it while it is idle.
@@ -49,9 +48,11 @@ class Channel:
     def __init__(self, name: str, socket: Socket) -> None:
         self.name = name
         self.socket = socket
-        self.parser = ResponseParser(Limits())
+        self.parser = ResponseParser(_LIMITS)
+        self.request: weakref.ref[ClientRequest] | None = None
         self.pooled = True
         self.kept = False
+        self.in_doubt = False
         self.expires = math.inf
         self.idle_since = 0.0
         self.watch: _watcher.Watch | None = None
@@ -67,16 +68,20 @@ class Channel:
         watch, self.watch = self.watch, None
         return watch is None or watch.cancel()
 
+    def close(self) -> None:
+        """Destroy the connection, which the pool knows no longer."""
+        self.end_watch()
+        self.socket._goodbye()
+        self.socket.destroy()
+
     def usable(self) -> bool:
         """Tell whether the idle socket is still open, and silent, and not about to be closed."""
-        if not self.end_watch() or self.expires <= now():
+        if self.watch is not None and not self.end_watch():
+            return False
+        if self.expires != math.inf and self.expires <= now():
             return False
         try:
-            with Hold(self.socket):
-                # Octets that nobody asked for, or the end: neither leaves the connection usable.
-                self.socket._open_handle().recv(1, _PEEK)
-        except BlockingIOError:
-            return True
+            # Octets that nobody asked for, or the end: neither leaves the connection usable.
+            return self.socket._is_quiet()
         except (OSError, StateError):
             return False
-        return False

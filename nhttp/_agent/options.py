@@ -7,10 +7,11 @@ top of each other become one checked object. Nothing here touches the network.
 from __future__ import annotations
 
 import base64
+import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypedDict, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 import attrs
@@ -73,7 +74,7 @@ _NOT_IN_PATH = re.compile(r"[^\x21-\x7e]")
 _NOT_IN_HOST = re.compile(r"[\x00-\x20\x7f/?#@\\]")
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, slots=False)  # a dictionary is copied at once, for every request
 class RequestOptions:
     """How to make one request.
 
@@ -132,34 +133,43 @@ class RequestOptions:
         return int(self.port if self.port not in (None, "") else self.default_port or 80)
 
     @classmethod
-    def gather(cls, source: RequestSource | None, keywords: Mapping[str, Any]) -> RequestOptions:
+    def gather(cls, source: RequestSource | None, keywords: Mapping[str, Any]) -> Self:
         """Give one object for everything that was said; keywords win.
+
+        Args:
+            source: A URL, options, or a mapping with the names of options.
+            keywords: Options on top of it.
 
         Raises:
             InvalidArgument: The URL is none, or an option is not known or cannot be.
         """
-        values: dict[str, Any] = {}
+        options: Self
         if isinstance(source, str):
-            values.update(_from_url(source))
-        elif isinstance(source, RequestOptions):
-            values.update(attrs.asdict(source, recurse=False))
-        elif isinstance(source, Mapping):
-            values.update(source)
-        elif source is not None:
-            raise InvalidArgument(
-                f"a request is made from a URL or options, not {source!r}", "ERR_INVALID_ARG_TYPE"
-            )
-        values.update(keywords)
-        unknown = values.keys() - _NAMES
+            options = _copy(_of_url(cls, source))
+            if not keywords or not keywords.keys() - _NEED_NO_CHECK:
+                options.__dict__.update(keywords)
+                return options
+        elif isinstance(source, cls):
+            options = _copy(source)
+        else:
+            options = cls()
+            options._take(_values_of(source))
+        options._take(keywords)
+        options.check()
+        return options
+
+    def _take(self, values: Mapping[str, Any]) -> None:
+        unknown = values.keys() - attrs.fields_dict(type(self)).keys()
         if unknown:
             raise InvalidArgument(
                 f"unknown request option: {', '.join(sorted(map(str, unknown)))}",
                 "ERR_INVALID_ARG_VALUE",
             )
-        return cls(**values).checked()
+        for name, value in values.items():
+            setattr(self, name, value)
 
-    def checked(self) -> RequestOptions:
-        """Refuse what cannot be sent; give it with the method in upper case, copied if need be.
+    def check(self) -> None:
+        """Refuse what cannot be sent, and put the method in upper case.
 
         Raises:
             InvalidArgument: The path, method, host or port cannot be sent; the message shows it.
@@ -169,6 +179,7 @@ class RequestOptions:
             raise InvalidArgument(
                 f"{self.method!r} is not a known method", "ERR_INVALID_HTTP_TOKEN"
             )
+        self.method = method
         bad = _NOT_IN_PATH.search(self.path)
         if bad is not None:
             raise InvalidArgument(
@@ -185,14 +196,13 @@ class RequestOptions:
             raise InvalidArgument(
                 f"timeout is a number of seconds, not {self.timeout!r}", "ERR_INVALID_ARG_VALUE"
             )
-        return self if method == self.method else attrs.evolve(self, method=method)
 
     def host_field(self, default_port: int) -> str:
         """Give the value of ``Host``: the port is said when it is not the default one."""
-        host = self.target_host
-        if ":" in host and not host.startswith("["):
-            host = f"[{host}]"
-        return host if self.target_port == default_port else f"{host}:{self.target_port}"
+        port = self.port
+        return _host_field(
+            self.target_host, None if port in (None, "") else int(port), default_port
+        )
 
     def authorization(self) -> str | None:
         """Give the value of ``Authorization`` for `auth`, or None."""
@@ -201,7 +211,46 @@ class RequestOptions:
         return "Basic " + base64.b64encode(self.auth.encode()).decode("ascii")
 
 
-_NAMES = {field.name for field in attrs.fields(RequestOptions)}
+_Options = TypeVar("_Options", bound=RequestOptions)
+
+# What `check` does not look at.
+_NEED_NO_CHECK = frozenset({"agent", "create_connection", "headers"})
+
+
+def _copy(options: _Options) -> _Options:
+    """Give a copy, which can be changed without changing `options`."""
+    copied = object.__new__(type(options))
+    copied.__dict__.update(options.__dict__)
+    return copied
+
+
+def _values_of(source: object) -> Mapping[str, Any]:
+    if source is None:
+        return {}
+    if isinstance(source, RequestOptions):
+        return source.__dict__
+    if isinstance(source, Mapping):
+        return cast("Mapping[str, Any]", source)
+    raise InvalidArgument(
+        f"a request is made from a URL or options, not {source!r}", "ERR_INVALID_ARG_TYPE"
+    )
+
+
+def _checked_url(cls: type[RequestOptions], url: str) -> RequestOptions:
+    """Give the options that a URL stands for; they are not to be changed."""
+    options = cls(**_from_url(url))
+    options.check()
+    return options
+
+
+_of_url: Any = functools.lru_cache(maxsize=512)(_checked_url)
+
+
+@functools.lru_cache(maxsize=512)
+def _host_field(host: str, port: int | None, default_port: int) -> str:
+    if ":" in host and not host.startswith("["):
+        host = f"[{host}]"
+    return host if port is None or port == default_port else f"{host}:{port}"
 
 
 def _from_url(url: str) -> dict[str, Any]:

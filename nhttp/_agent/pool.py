@@ -24,7 +24,7 @@ S = TypeVar("S", bound=Hashable)  # a socket
 W = TypeVar("W", bound=Hashable)  # a waiting request
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Assign(Generic[S, W]):
     """Give `socket`, which was used before, to `waiter`."""
 
@@ -32,21 +32,21 @@ class Assign(Generic[S, W]):
     socket: S
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Dial(Generic[W]):
     """Let `waiter` make a connection of its own: a slot is reserved for it."""
 
     waiter: W
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Offer(Generic[S]):
     """Nobody wants `socket` now: ask whether it may be kept, then call `keep` or `remove`."""
 
     socket: S
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Close(Generic[S]):
     """`socket` is not the pool's any more: close it."""
 
@@ -60,7 +60,7 @@ class _Origin(Generic[S, W]):
     """The sockets and the queue of one name."""
 
     def __init__(self) -> None:
-        self.busy: list[S] = []
+        self.busy: dict[S, None] = {}  # in the order in which they came; None says nothing
         self.free: deque[S] = deque()  # the longest idle first
         self.dialling = 0  # slots of connections that are being made
         self.queue: deque[tuple[int, W]] = deque()  # with the number of their arrival
@@ -131,10 +131,10 @@ class Pool(Generic[S, W]):
 
     def request(self, name: str, waiter: W) -> list[Action[S, W]]:
         """A request wants a socket. An empty list: it waits in the queue."""
-        origin = self._origins.setdefault(name, _Origin())
+        origin = self._origin(name)
         if not origin.queue:
             if origin.free:
-                return [self._assign_free(origin, waiter)]
+                return [Assign(waiter, self._use(origin))]
             if origin.size < self.max_sockets:
                 if self._total < self.max_total_sockets:
                     return [self._reserve(origin, waiter)]
@@ -144,6 +144,13 @@ class Pool(Generic[S, W]):
         self._arrivals += 1
         origin.queue.append((self._arrivals, waiter))
         return []
+
+    def take(self, name: str) -> S | None:
+        """Give an idle socket at once, if there is one and nobody waits for it."""
+        origin = self._origins.get(name)
+        if origin is None or not origin.free or origin.queue:
+            return None
+        return self._use(origin)
 
     def cancel(self, name: str, waiter: W) -> None:
         """A request does not wait any more. Nothing happens if it was not in the queue."""
@@ -158,7 +165,7 @@ class Pool(Generic[S, W]):
         """The connection for which a slot was reserved stands; its request has it."""
         origin = self._origins[name]
         origin.dialling -= 1
-        origin.busy.append(socket)
+        origin.busy[socket] = None
 
     def dial_failed(self, name: str) -> list[Action[S, W]]:
         """The connection for which a slot was reserved came to nothing."""
@@ -174,8 +181,7 @@ class Pool(Generic[S, W]):
             return [Close(socket)]  # taken out meanwhile, or the agent was destroyed
         if origin.queue:
             return [Assign(origin.queue.popleft()[1], socket)]
-        other = self._longest_waiting()
-        if other is not None and self._total >= self.max_total_sockets:
+        if self._total >= self.max_total_sockets and self._longest_waiting() is not None:
             # Somebody waits for a slot that only this socket can give.
             return [Close(socket), *self.remove(name, socket)]
         if len(origin.free) < self.max_free_sockets:
@@ -189,7 +195,7 @@ class Pool(Generic[S, W]):
             return [Close(socket)]
         if origin.queue:
             return [Assign(origin.queue.popleft()[1], socket)]
-        origin.busy.remove(socket)
+        del origin.busy[socket]
         origin.free.append(socket)
         return []
 
@@ -199,7 +205,7 @@ class Pool(Generic[S, W]):
         if origin is None:
             return []
         if socket in origin.busy:
-            origin.busy.remove(socket)
+            del origin.busy[socket]
         elif socket in origin.free:
             origin.free.remove(socket)
         else:
@@ -207,15 +213,25 @@ class Pool(Generic[S, W]):
         self._total -= 1
         return self._slot_freed(name, origin)
 
-    def replace(self, name: str, socket: S, waiter: W) -> list[Action[S, W]]:
-        """A socket just assigned to `waiter` is dead: it gets another, before others do."""
+    def replace(
+        self, name: str, socket: S, waiter: W, *, fresh: bool = False
+    ) -> list[Action[S, W]]:
+        """A socket that `waiter` has is dead: it gets another one, before others do.
+
+        Args:
+            name: The name of both.
+            socket: The dead one.
+            waiter: Who had it.
+            fresh: Whether it is to be a new one: what one idle socket met, the others may have met
+                as well.
+        """
         origin = self._origins.get(name)
         if origin is None or socket not in origin.busy:
             return self.request(name, waiter)
-        origin.busy.remove(socket)
+        del origin.busy[socket]
         self._total -= 1
-        if origin.free:
-            return [self._assign_free(origin, waiter)]
+        if origin.free and not fresh:
+            return [Assign(waiter, self._use(origin))]
         return [self._reserve(origin, waiter)]
 
     def destroy(self) -> tuple[list[S], list[W]]:
@@ -237,12 +253,15 @@ class Pool(Generic[S, W]):
     # How.
 
     def _origin(self, name: str) -> _Origin[S, W]:
-        return self._origins.setdefault(name, _Origin())
+        origin = self._origins.get(name)
+        if origin is None:
+            origin = self._origins[name] = _Origin()
+        return origin
 
-    def _assign_free(self, origin: _Origin[S, W], waiter: W) -> Assign[S, W]:
+    def _use(self, origin: _Origin[S, W]) -> S:
         socket = origin.free.pop() if self.scheduling == "lifo" else origin.free.popleft()
-        origin.busy.append(socket)
-        return Assign(waiter, socket)
+        origin.busy[socket] = None
+        return socket
 
     def _reserve(self, origin: _Origin[S, W], waiter: W) -> Dial[W]:
         origin.dialling += 1

@@ -1,6 +1,6 @@
 """Waiter: one request that wants a socket of an agent; Making: how it gets a new one.
 
-Both are waited for on the condition of the waiter, which is on the agent's lock.
+Who waits for either waits in `Waiter.wait`, with the agent's lock held.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from nhttp.net import Socket
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nhttp._agent.agent import Agent
     from nhttp._agent.channel import Channel
     from nhttp._agent.options import RequestOptions
     from nhttp._agent.pool import Assign, Dial
+    from nhttp._agent.sharing import Sharing
     from nhttp.client import ClientRequest
 
 __all__ = ["Making", "Waiter"]
@@ -27,28 +27,48 @@ __all__ = ["Making", "Waiter"]
 class Waiter:
     """One request that wants a socket of an agent.
 
-    `outcome`, `failure` and `dialling` are guarded by the agent's lock, and `condition` is on that
-    lock. `cancel` may be called by any thread.
+    The agent's lock guards `outcome`, `failure` and `dialling`. `cancel` may be called by any
+    thread.
+
+    Attributes:
+        agent: Whose socket it wants.
+        request: Who wants it.
+        options: Where the socket is to lead to.
+        name: The name of the sockets that would do.
+        outcome: What the pool has decided, until it is carried out.
+        failure: Why nothing is wanted any more.
+        dialling: The connection that is being made, for `cancel` to destroy.
     """
 
     def __init__(
-        self, agent: Agent, request: ClientRequest | None, options: RequestOptions
+        self, agent: Sharing, request: ClientRequest | None, options: RequestOptions, name: str
     ) -> None:
         self.agent = agent
         self.request = request
         self.options = options
-        self.name = agent.get_name(options)
-        self.condition = threading.Condition(agent._lock)
+        self.name = name
         self.outcome: Assign[Channel, Waiter] | Dial[Waiter] | None = None
         self.failure: BaseException | None = None
-        self.dialling: Socket | None = None  # destroyed by `cancel`
+        self.dialling: Socket | None = None
+        self._changed: threading.Condition | None = None  # made by the first wait
+
+    def wait(self) -> None:
+        """Wait for `notify`; the agent's lock is held."""
+        if self._changed is None:
+            self._changed = threading.Condition(self.agent._lock)
+        self._changed.wait()
+
+    def notify(self) -> None:
+        """Have the waiting thread look again; the agent's lock is held."""
+        if self._changed is not None:
+            self._changed.notify_all()
 
     def cancel(self, error: BaseException) -> None:
         """Stop waiting, or dialling; the waiting thread raises `error`."""
         with self.agent._lock:
             if self.failure is None:
                 self.failure = error
-            self.condition.notify_all()
+            self.notify()
             dialling = self.dialling
         if dialling is not None:
             dialling.destroy(error)
@@ -86,16 +106,31 @@ class Making:
                     f"create_connection gives a nhttp.net.Socket, not {made!r}",
                     "ERR_INVALID_ARG_TYPE",
                 )
+            self.dials(made)
             return made
         finally:
             self._end(made)
+
+    def dials(self, socket: Socket) -> None:
+        """Have whoever cancels the waiter find the socket that is going to be connected.
+
+        Raises:
+            BaseException: The waiter was cancelled already.
+        """
+        with self._lock:
+            waiter = self._waiter
+            if waiter is None:
+                return
+            waiter.dialling = socket
+            if waiter.failure is not None:
+                raise waiter.failure
 
     def _called_back(self, waiter: Waiter) -> object:
         with self._lock:
             while not self._answers:
                 if waiter.failure is not None:
                     raise waiter.failure
-                waiter.condition.wait()
+                waiter.wait()
             error, socket = self._answers[0]
         if error is not None:
             raise error
@@ -117,6 +152,6 @@ class Making:
             waiter, used = self._waiter, self._used
             if waiter is not None:
                 self._answers.append((error, socket))
-                waiter.condition.notify_all()
+                waiter.notify()
         if waiter is None and socket is not None and (used is None or used() is not socket):
             socket.destroy()  # too late: nobody waits for it any more

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVarTuple
 
 from nhttp import _threads
-from nhttp._agent.agent import Waiter
+from nhttp._agent.waiter import Waiter
 from nhttp._exchange import Exchange
-from nhttp._request.sending import SendingRequest, Style
+from nhttp._request.sending import BLOCKING, CALLBACKS, UNDECIDED, SendingRequest
 from nhttp._timers import Deadline, now
 from nhttp.errors import SocketTimeout
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["CONSUMERS", "ConnectingRequest"]
 
+_Args = TypeVarTuple("_Args")
+
 _log = logging.getLogger("nhttp.client")
 
-# RFC 9110, 9.2.2: doing it twice is doing it once.
-_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 # Who listens for one of these is driven by callbacks.
 CONSUMERS = ("response", "connect", "upgrade", "continue")
 
@@ -39,6 +39,8 @@ class ConnectingRequest(SendingRequest):
     # Guarded by `_lock`:
     _waiter: Waiter | None = None
     _deadline: Deadline | None = None  # bounds the wait for a connection
+    # Written once, before the request is known to its agent:
+    _issuer = 0  # ident of the thread that sent it, or had it sent
 
     _seconds = 0.0  # of silence until 'timeout'
     _no_delay: bool | None = None
@@ -46,7 +48,7 @@ class ConnectingRequest(SendingRequest):
 
     # What the layer above gives.
 
-    def _run(self) -> None:
+    def _run(self, name: str, channel: Channel | None, waiter: Waiter | None) -> None:
         """The request's own thread, in callback style."""
         raise NotImplementedError
 
@@ -57,46 +59,97 @@ class ConnectingRequest(SendingRequest):
     # Getting a socket.
 
     def _begin(self) -> None:
-        """Decide the style, once, and get a socket in that style."""
-        with self._lock:
-            if self._style is not Style.UNDECIDED or self._destroyed:
-                return
-            callbacks = any(self.listener_count(event) for event in CONSUMERS)
-            self._style = Style.CALLBACKS if callbacks else Style.BLOCKING
-        if callbacks:
-            if not self.listener_count("response"):
-                self.agent._issued(self._itself())
-            self._start(self._run)
-        else:
-            self._connect()
-            if self._exchange is not None:
-                with self._lock:
-                    self._direct = True
-                    self._notify()
-                self._look_for_consumers()
+        """Decide the style, once, and get a socket in that style.
 
-    def _connect(self) -> None:
-        """Get a socket from the agent on this thread; a failure is latched."""
+        In both styles the request takes its place among the others of its agent here and now, so
+        that requests are served in the order in which they were made.
+        """
+        style = self._style
+        if style is not UNDECIDED:
+            return
+        agent = self.agent
         try:
-            waiter = Waiter(self.agent, self._itself(), self.options)
-            with self._lock:
-                self._waiter = waiter
-                failure = self._failure
-            if failure is not None:
-                waiter.cancel(failure)
-            self._arm()
-            channel, reused = self.agent._obtain(waiter)
-            self._attach(channel, reused=reused)
-        except Exception as error:
+            name = agent.get_name(self.options)
+        except Exception as error:  # an overridden one may raise anything
             self.destroy(error)
-        except BaseException:  # Ctrl-C: whoever else waits for the connection is not left alone
-            self.destroy()
+            return
+        with self._lock:
+            if self._style is not UNDECIDED or self._destroyed:
+                return
+            listeners = self._listeners
+            blocking = not (listeners and any(each in listeners for each in CONSUMERS))
+            self._style = BLOCKING if blocking else CALLBACKS
+            self._issuer = threading.get_ident()
+        if self._seconds:
+            self._arm()
+        channel = agent._take_idle(name)
+        waiter = None
+        if channel is None:
+            waiter = self._new_waiter(name)
+            agent._ask(waiter)
+        if blocking:
+            self._connect(name, channel, waiter)
+            if self._listeners:
+                self._look_for_consumers()
+        else:
+            self._start_own(name, channel, waiter)
+
+    def _new_waiter(self, name: str) -> Waiter:
+        """Make what waits for a socket, and can be cancelled by `destroy`."""
+        waiter = Waiter(self.agent, self._itself(), self.options, name)
+        with self._lock:
+            self._waiter = waiter
+            failure = self._failure
+        if failure is not None:
+            waiter.cancel(failure)
+        return waiter
+
+    def _start_own(self, name: str, channel: Channel | None, waiter: Waiter | None) -> None:
+        """Go on in callback style."""
+        try:
+            self._start(self._run, name, channel, waiter)
+        except BaseException as error:  # no thread can be started
+            if channel is not None:
+                self.agent._drop(channel)
+            if waiter is not None:
+                self.agent._abandon(waiter)
+            self.destroy(error)
+            raise
+
+    def _connect(self, name: str, channel: Channel | None, waiter: Waiter | None) -> None:
+        """Get a socket on this thread; a failure is latched.
+
+        Args:
+            name: The agent's name for the sockets that would do.
+            channel: An idle socket, if there was one.
+            waiter: The place in the queue otherwise.
+        """
+        agent = self.agent
+        try:
+            if channel is not None and not agent._prepare(channel, self._itself()):
+                waiter = self._new_waiter(name)
+                agent._replace(channel, waiter)
+            if waiter is None:
+                assert channel is not None
+                self._attach(channel, reused=True)
+                return
+            if self._style is BLOCKING and waiter.outcome is None:
+                agent._discard_unread(waiter)
+            channel, reused = agent._settle(waiter)
+            self._attach(channel, reused=reused)
+        except BaseException as error:
+            if channel is not None and self._exchange is None:
+                agent._drop(channel)
+            if isinstance(error, Exception):
+                self.destroy(error)
+                return
+            self.destroy()  # Ctrl-C: whoever else waits for the connection is not left alone
             raise
 
     def _arm(self) -> None:
         """Bound the wait for a connection."""
         with self._lock:
-            waits = self._style is not Style.UNDECIDED and self.socket is None
+            waits = self._style is not UNDECIDED and self.socket is None
             if not waits or self._destroyed:
                 return
             if self._deadline is None:
@@ -110,22 +163,27 @@ class ConnectingRequest(SendingRequest):
         if self._deadline is not None:
             self._deadline.cancel()
         socket = channel.socket
+        channel.request = weakref.ref(self._itself())
+        channel.parser.expect(self.method, self._wants_upgrade())
         exchange = Exchange(self.agent, channel, self.options, reused=reused)
-        exchange.expect(self.method, upgrade=self._wants_upgrade())
+        unheard = True
         with self._lock:
+            self._waiter = None
             failure = self._failure
             if failure is None:
                 self._exchange = exchange
                 self.socket = socket
                 self.reused_socket = reused
-                self._waiter = None
+                self._direct = self._direct or self._style is BLOCKING
+                unheard = self._latch_unheard("socket", socket)
+                self._notify()
         if failure is not None:
             exchange.close(failure)
             return
-        if self._style is Style.BLOCKING:
-            self.agent._issued(self._itself())
-        self._configure(socket)
-        self._latch("socket", socket)
+        if self._seconds or self._no_delay is not None or self._keep_alive is not None:
+            self._configure(socket)
+        if not unheard:
+            self._latch("socket", socket)
 
     def _configure(self, socket: Socket) -> None:
         """Pass on to the socket what was asked of the request before it had one."""
@@ -137,19 +195,19 @@ class ConnectingRequest(SendingRequest):
         if self._keep_alive is not None:
             socket.set_keep_alive(*self._keep_alive)
 
-    def _start(self, work: Callable[[], None]) -> None:
+    def _start(self, work: Callable[[*_Args], None], *args: *_Args) -> None:
         """Do it on the request's own thread; the process stays alive meanwhile, as in Node."""
         _threads.ref()
         try:
-            _threads.run(self._run_referenced, work, name="nhttp-request")
+            _threads.run(self._run_referenced, work, args, name="nhttp-request")
         except BaseException:
             _threads.unref()
             raise
 
-    def _run_referenced(self, work: Callable[[], None]) -> None:
+    def _run_referenced(self, work: Callable[..., None], args: tuple[object, ...]) -> None:
         self._own_thread = threading.get_ident()
         try:
-            work()
+            work(*args)
         finally:
             self._own_thread = 0  # the thread goes on to work for others
             _threads.unref()
@@ -163,40 +221,31 @@ class ConnectingRequest(SendingRequest):
             and not exchange.answered
             and not self._destroyed
             and self._end_sent
-            and self._replay is not None
-            and self.method in _IDEMPOTENT
+            and bool(self._replay)
             and isinstance(error, OSError)
             # Not where this side gave it up, as `Agent.destroy` does.
             and not (exchange.socket.destroyed and exchange.socket._failure is None)
         )
 
     def _repeat(self, exchange: Exchange) -> None:
-        """Send the request again, on a connection that was not used before."""
+        """Send the request again, on a connection that was not used before.
+
+        It keeps its place: nobody who came later gets its slot.
+        """
         _log.debug("%r: the kept connection was dead; trying a fresh one", self)
+        name = self.agent.get_name(self.options)
         with self._write_lock:
-            replay = self._replay or []
-        exchange.close()
-        channel, reused = self._ask_again()
-        while reused:
-            # What one kept connection met, the others have met as well.
-            self.agent._forget(channel)
-            channel.socket.destroy()
-            channel, reused = self._ask_again()
+            replay, self._replay = self._replay, b""
+        exchange.give_up()
+        waiter = self._new_waiter(name)
+        self.agent._replace(exchange.channel, waiter, fresh=True)
+        channel, reused = self.agent._settle(waiter)
         self._send_failure = None
-        self._attach(channel, reused=False)
+        self._attach(channel, reused=reused)
         with self._write_lock:
             if self._exchange is not None:
-                self._transmit(self._exchange, replay)
+                self._transmit(self._exchange, [replay])
                 self._all_sent(self._exchange)
-
-    def _ask_again(self) -> tuple[Channel, bool]:
-        waiter = Waiter(self.agent, self._itself(), self.options)
-        with self._lock:
-            self._waiter = waiter
-            failure = self._failure
-        if failure is not None:
-            waiter.cancel(failure)
-        return self.agent._obtain(waiter)
 
     # Options of the connection.
 

@@ -15,7 +15,7 @@ import attrs
 
 from nhttp import _threads
 from nhttp._request.connecting import CONSUMERS, ConnectingRequest
-from nhttp._request.sending import SEND_FIRST, Style
+from nhttp._request.sending import BLOCKING, SEND_FIRST, UNDECIDED
 from nhttp._timers import now
 from nhttp.errors import ConnectionReset, ParseError, SocketTimeout, StateError
 from nhttp.headers import Headers, flatten
@@ -24,6 +24,8 @@ from nhttp.incoming import IncomingMessage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nhttp._agent.channel import Channel
+    from nhttp._agent.waiter import Waiter
     from nhttp._parser import ResponseHead
 
 __all__ = ["Information", "ReadingRequest"]
@@ -79,30 +81,20 @@ class ReadingRequest(ConnectingRequest):
 
     # Reading, on whichever thread has claimed it.
 
-    def _run(self) -> None:
+    def _run(self, name: str, channel: Channel | None, waiter: Waiter | None) -> None:
         """The request's own thread, in callback style."""
-        self._connect()
+        self._connect(name, channel, waiter)
         if self._exchange is None:
             return
         self._reader = threading.get_ident()
         with self._lock:
             large = self.writable_length > SEND_FIRST
+            self._direct = large
         if large:
-            with self._lock:
-                self._direct = True
             _threads.run(self._send_queue, name="nhttp-upload")
         else:
             self._guarded(self._send_first)
         self._run_reader()
-
-    def _send_first(self) -> None:
-        """Send what was queued before there was a socket; from then on writers send themselves."""
-        while True:
-            self._send_queue()
-            with self._lock:
-                if not self._pending and self._end_sent == self._write_ended:
-                    self._direct = True
-                    return
 
     def _run_reader(self) -> None:
         """Read the answer on a thread of the request's own, and emit it."""
@@ -135,7 +127,7 @@ class ReadingRequest(ConnectingRequest):
             return
         if not self._hears_response(head):
             return
-        response = self._accept(head)
+        response = self._accept(head, hold=True)
         if self._too_late:
             return
         response._driven = True  # by this thread, once the listener has returned
@@ -174,9 +166,8 @@ class ReadingRequest(ConnectingRequest):
             SocketTimeout: Not in time; nothing is lost.
             Exception: What ended the request.
         """
-        with self._lock:
+        if self._unclaimed is not None:  # the reader's alone, while there is one
             unclaimed, self._unclaimed = self._unclaimed, None
-        if unclaimed is not None:
             return unclaimed
         while True:
             exchange = self._exchange
@@ -202,8 +193,7 @@ class ReadingRequest(ConnectingRequest):
 
     def _switches(self, head: ResponseHead) -> bool:
         """Whether the connection is no longer HTTP's behind this head."""
-        tunnel = self.method == "CONNECT" and 200 <= head.status < 300
-        return head.status == 101 or tunnel
+        return head.status == 101 or (self.method == "CONNECT" and 200 <= head.status < 300)
 
     def _switch_event(self) -> Literal["connect", "upgrade"]:
         return "connect" if self.method == "CONNECT" else "upgrade"
@@ -226,55 +216,71 @@ class ReadingRequest(ConnectingRequest):
             ),
         )
 
-    def _accept(self, head: ResponseHead) -> IncomingMessage:
-        """Make the response; the thread that reads calls this."""
+    def _accept(self, head: ResponseHead, *, hold: bool) -> IncomingMessage:
+        """Make the response; the thread that reads calls this.
+
+        Args:
+            head: The final one.
+            hold: Whether the request holds the response, so that late listeners can be given it.
+        """
         exchange = self._exchange
         assert exchange is not None
         exchange.settle(head)
         response = IncomingMessage(head, exchange.socket, exchange)
         response.request = self._itself()
         response._on_over = self._answer_over
-        if not head.has_body and not head.until_close:
-            end = exchange.read_body()
-            assert not isinstance(end, bytes)
-            response._completed(end)
-        self.agent._claimed(self._itself())
-        self._answered(_giving(response))
+        body = exchange.take_body(head)
+        if body is not None:
+            response._arrived(body)
+        self._answered(response, hold=hold)
         return response
 
-    def _answered(self, answer: Callable[[], IncomingMessage | None]) -> None:
+    def _answered(self, response: IncomingMessage, *, hold: bool) -> None:
         with self._lock:
-            self._answer = answer
+            self._answer = _giving(response) if hold else weakref.ref(response)
             self._reader = 0
             failure = self._failure
             self._too_late = failure is not None
             self._notify()
-        response = answer()
-        if failure is not None and response is not None and not response.complete:
+        if failure is not None and not response.complete:
             response._abort(failure)  # destroyed while the head was read
+
+    def _release_answer(self) -> None:
+        """The response is over: whoever wants it holds it, as it holds its request."""
+        answer = None if self._answer is None else self._answer()
+        if answer is not None:
+            self._answer = weakref.ref(answer)
+            self._latch_weakly("response")
 
     def _switched(self, head: ResponseHead) -> None:
         """The connection is a tunnel, or speaks another protocol from here on."""
         exchange = self._exchange
         assert exchange is not None
-        rest = exchange.detach()
         socket = exchange.socket
+        try:
+            socket._hold()
+        except (OSError, StateError) as error:  # somebody has destroyed it just now
+            self.destroy(error)
+            return
+        rest = exchange.detach()
         response = IncomingMessage(head, socket, exchange)
         response.request = self._itself()
         response.complete = True
-        self.agent._claimed(self._itself())
         self._tunnel = True
-        self._answered(_giving(response))
+        self._answered(response, hold=True)
         socket._driven = True
         try:
             self._latch(self._switch_event(), response, socket, rest)
             self._latch("close")
             socket._drive_claimed()
-        except BaseException as error:
-            socket.destroy(error if isinstance(error, Exception) else None)
+        except BaseException as raised:
+            socket.destroy(raised if isinstance(raised, Exception) else None)
             raise
         finally:
             socket._release()
+        if socket.destroyed:  # the tunnel is over as well
+            self._answer = weakref.ref(response)
+            self._unlatch(self._switch_event())
 
     # Blocking style.
 
@@ -294,7 +300,8 @@ class ReadingRequest(ConnectingRequest):
             StateError: The answer was a tunnel, which a listener got.
         """
         until = None if timeout is None else now() + timeout
-        self.flush_headers()
+        if not self._head_sent:
+            self.flush_headers()
         if not self._claim_reading(until, stop_at_continue=False):
             return self._known_answer()
         head = self._read_as_caller(until, stop_at_continue=False)
@@ -331,10 +338,9 @@ class ReadingRequest(ConnectingRequest):
         if self._switches(head):
             self._switched(head)
             raise self._was_a_tunnel()
-        response = self._accept(head)
         # Weakly: who drops the request and its response is done with both.
-        self._answer = weakref.ref(response)
-        if self.listener_count("response"):
+        response = self._accept(head, hold=False)
+        if "response" in self._listeners:
             self._latch("response", response)
         return response
 
@@ -357,7 +363,7 @@ class ReadingRequest(ConnectingRequest):
                     self._error_seen = True
                     raise self._destroyed_error("read the answer")
                 ready = self._unclaimed is not None or (
-                    self._style is Style.BLOCKING and self._exchange is not None
+                    self._style is BLOCKING and self._exchange is not None
                 )
                 if ready and not self._reader:
                     if stop_at_continue and self._unclaimed is not None:
@@ -420,13 +426,13 @@ class ReadingRequest(ConnectingRequest):
 
     def _consumer_added(self, event: str) -> None:
         """Somebody listens for the answer: read it on a thread of the request's own."""
-        if self._style is Style.UNDECIDED:
+        if self._style is UNDECIDED:
             if event == "continue" and self.has_header("expect"):
                 self.flush_headers()
             return
         response = None
         with self._lock:
-            readable = self._style is Style.BLOCKING and self._direct
+            readable = self._style is BLOCKING and self._direct
             if self._unclaimed is not None:
                 readable = event == "response"  # for nobody else is that head of any use
             start = readable and not self._reader and self._answer is None and not self._destroyed
@@ -436,7 +442,7 @@ class ReadingRequest(ConnectingRequest):
                 response = self._answer()
         if start:
             self._start(self._run_reader)
-        elif response is not None and self._style is Style.BLOCKING:
+        elif response is not None and self._style is BLOCKING:
             self._latch("response", response)
 
     def _look_for_consumers(self) -> None:

@@ -6,13 +6,15 @@ the write lock; a failure to send is kept for later, because an answer may have 
 
 from __future__ import annotations
 
-import threading
+import functools
 from enum import Enum
-from typing import TYPE_CHECKING, Self, cast
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from nhttp import _threads
 from nhttp._encoding import encode
 from nhttp.errors import StateError, socket_error
+from nhttp.headers import tokens_of
 from nhttp.outgoing import Framing, OutgoingMessage
 from nhttp.streams._writable import end_arguments
 
@@ -23,17 +25,24 @@ if TYPE_CHECKING:
     from nhttp._agent.options import RequestOptions
     from nhttp._exchange import Exchange
     from nhttp.client import ClientRequest
+    from nhttp.headers import Field
     from nhttp.streams import BytesLike, Callback
 
-__all__ = ["SEND_FIRST", "SendingRequest", "Style"]
+__all__ = ["BLOCKING", "CALLBACKS", "SEND_FIRST", "UNDECIDED", "SendingRequest"]
 
 # Without a body of its own, such a request says nothing of one (RFC 9110, 9.3).
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+# RFC 9110, 9.2.2: doing it twice is doing it once.
+_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 # What a request's own thread sends itself before it reads; more is sent beside the reading, because
 # a server that answers while it is being sent to may not take more before its answer is taken.
 SEND_FIRST = 64 * 1024
 # What is kept of a request, to be sent again on a fresh connection.
 _REPLAYED = 64 * 1024
+
+_NONE: Final = Framing.NONE
+_KEEP_ALIVE = "Connection: keep-alive\r\n"
+_CLOSE = "Connection: close\r\n"
 
 
 class Style(Enum):
@@ -42,6 +51,12 @@ class Style(Enum):
     UNDECIDED = "nothing was sent yet"
     CALLBACKS = "by a thread of its own"
     BLOCKING = "by the threads that call"
+
+
+# Looking a member up in its Enum costs as much as a look-up in two dictionaries.
+UNDECIDED: Final = Style.UNDECIDED
+CALLBACKS: Final = Style.CALLBACKS
+BLOCKING: Final = Style.BLOCKING
 
 
 class SendingRequest(OutgoingMessage):
@@ -54,7 +69,7 @@ class SendingRequest(OutgoingMessage):
     host: str
 
     # Guarded by `_lock`:
-    _style = Style.UNDECIDED
+    _style: Style = UNDECIDED
     _exchange: Exchange | None = None
     _direct = False  # there is a socket, and what was queued before it is sent
     _need_drain = False
@@ -64,10 +79,11 @@ class SendingRequest(OutgoingMessage):
     _own_thread = 0  # ident of the request's own thread
     # Used by the thread that sends, under `_write_lock`:
     _send_failure: OSError | None = None
-    _replay: list[bytes] | None = None
+    _replay = b""
 
     def _itself(self) -> ClientRequest:
-        return cast("ClientRequest", self)
+        this: Any = self
+        return this  # type: ignore[no-any-return]
 
     # What the layers above give.
 
@@ -77,33 +93,39 @@ class SendingRequest(OutgoingMessage):
 
     # The head.
 
+    def _render_head(self, body_size: int | None) -> bytes:
+        headers = self._headers or {}
+        host = headers.get("host")
+        if host is None or len(headers) > 1 or body_size != 0 or self.method not in _BODILESS:
+            return super()._render_head(body_size)
+        self._head_ready = self._head_sent = True
+        return _plain_head(self.method, self.path, host.lines, self.should_keep_alive)
+
     def _start_line(self) -> str:
         return f"{self.method} {self.path} HTTP/1.1\r\n"
 
     def _connection_lines(self) -> str:
         said = self.get_header("connection")
         if said is None:
-            value = "keep-alive" if self.should_keep_alive else "close"
-            return f"Connection: {value}\r\n"
-        tokens = {token.strip().lower() for token in ",".join([*_list(said)]).split(",")}
+            return _KEEP_ALIVE if self.should_keep_alive else _CLOSE
+        tokens = tokens_of(said)
         if "close" in tokens:
             self.should_keep_alive = False
         elif "keep-alive" in tokens:
             self.should_keep_alive = True
         return ""
 
-    def _frame(
-        self, headers: dict[str, tuple[str, str | list[str]]], body_size: int | None
-    ) -> None:
+    def _frame(self, headers: dict[str, Field], body_size: int | None) -> None:
         said = "content-length" in headers or "transfer-encoding" in headers
         if not said and self.method in _BODILESS and not body_size and not self._streams:
-            self._framing = Framing.NONE
+            self._framing = _NONE
         else:
             super()._frame(headers, body_size)
 
     def _wants_upgrade(self) -> bool:
-        connection = self.get_header("connection")
-        return self.has_header("upgrade") and "upgrade" in ",".join(_list(connection)).lower()
+        if not self._headers or "upgrade" not in self._headers:
+            return False
+        return "upgrade" in tokens_of(self.get_header("connection") or "")
 
     # Writing.
 
@@ -137,7 +159,7 @@ class SendingRequest(OutgoingMessage):
             if self._has_failed():
                 return False
             self._check_writable()
-            if self._head_sent and self._framing is Framing.NONE and data:
+            if self._head_sent and self._framing is _NONE and data:
                 raise StateError(
                     f"the head of this {self.method} went out without a body: set Content-Length "
                     "or Transfer-Encoding before it does",
@@ -145,7 +167,7 @@ class SendingRequest(OutgoingMessage):
                 )
             if not self._head_sent:
                 self._check_head()
-            blocking = self._style is Style.BLOCKING
+            blocking = self._style is BLOCKING
             if self._send_failure is not None and blocking and not self.listener_count("error"):
                 raise self._send_failure  # the answer, if one came before, is still to be had
             # Whether there is a socket yet, and so whether `end` comes before the head goes out, is
@@ -173,17 +195,17 @@ class SendingRequest(OutgoingMessage):
         Raises:
             StateError: A chunk is given after an earlier `end`.
         """
-        chunk, encoding, callback = end_arguments(chunk, encoding, callback)
+        if encoding is not None or callback is not None or callable(chunk):
+            chunk, encoding, callback = end_arguments(chunk, encoding, callback)
+            if callback is not None:
+                self.once("finish", callback)
         data = b"" if chunk is None else bytes(encode(chunk, encoding or self._default_encoding))
-        if callback is not None:
-            self.once("finish", callback)
         with self._lock:
-            if chunk is None and (self._write_ended or self._destroyed):
-                return self
-            if self._has_failed():
-                return self
-            self._check_writable()
-            if not self._head_sent:
+            if self._write_ended or self._destroyed:
+                if chunk is None or self._has_failed():
+                    return self
+                self._check_writable()
+            if not self._head_sent and self._headers and "content-length" in self._headers:
                 self._check_head()
             if data:
                 self._queue(data, None)
@@ -220,22 +242,38 @@ class SendingRequest(OutgoingMessage):
 
     def _send_now(self) -> bool:
         """Send what is queued if there is a socket; False when it stays queued for now."""
+        # Without the lock: once writers send themselves, they do so to the end.
+        if self._direct and not self._corked and not self._own_thread:
+            self._send_queue()
+            return True
         with self._lock:
-            while self._style is Style.BLOCKING and not self._direct and not self._destroyed:
+            while self._style is BLOCKING and not self._direct and not self._destroyed:
                 self._wait()  # another thread is connecting
-            large = self.writable_length > SEND_FIRST
             if not self._direct or self._corked:
                 self._need_drain = True
                 return False
-            if large and threading.get_ident() == self._own_thread:
+            own = self._own_thread and self._own_thread == get_ident()
+            if own and self.writable_length > SEND_FIRST:
                 self._need_drain = True
             else:
-                large = False
-        if large:
+                own = False
+        if own:
             _threads.run(self._send_queue, name="nhttp-upload")
             return False
         self._send_queue()
         return True
+
+    def _send_first(self) -> None:
+        """Send what was queued before there was a socket; from then on writers send themselves."""
+        while True:
+            self._send_queue()
+            with self._lock:
+                if self._pending or self._end_sent != self._write_ended:
+                    continue
+                self._direct = True
+            if self._need_drain and self._take_drain() and not self._end_sent:
+                self.emit("drain")
+            return
 
     def _send_queue(self) -> None:
         """Hand over everything that is queued; any thread, several in turn."""
@@ -251,25 +289,33 @@ class SendingRequest(OutgoingMessage):
             callback()
         if last:
             self._all_sent(exchange)
-        with self._lock:
-            drained, self._need_drain = self._need_drain, False
-        if drained and not last:
+        if self._need_drain and self._take_drain() and not last:
             self.emit("drain")
 
-    def _send_pending(self) -> tuple[Exchange | None, list[Callback], bool]:
+    def _take_drain(self) -> bool:
+        """Whether ``'drain'`` is due; whoever is told so emits it."""
+        with self._lock:
+            due, self._need_drain = self._need_drain, False
+        return due
+
+    def _send_pending(self) -> tuple[Exchange | None, Sequence[Callback], bool]:
         """Send the queue; `_write_lock` is held.
 
         Returns:
             The exchange if there is one, whom to call now, and whether that was the last of it.
         """
         with self._lock:
-            chunks, callbacks = self._pending or [], self._pending_callbacks or []
-            self._pending = self._pending_callbacks = None
+            exchange = self._exchange
             last = self._write_ended and not self._end_sent
             self._end_sent = self._end_sent or last
-            exchange = self._exchange
+            chunks, callbacks = self._pending or (), self._pending_callbacks or ()
+            self._pending = self._pending_callbacks = None
         if exchange is None:
-            return None, [], False
+            return None, (), False
+        if last and not chunks and not self._head_sent and not self._streams:
+            # All of it is known by now: most requests are nothing but a head.
+            self._transmit(exchange, [self._render_head(0), *self._frame_end()])
+            return exchange, callbacks, last
         out: list[BytesLike] = []
         if not self._head_sent and (chunks or last or self._flush_wanted):
             self._streams = self._streams or (bool(chunks) and not last)
@@ -292,24 +338,24 @@ class SendingRequest(OutgoingMessage):
 
     def _transmit(self, exchange: Exchange, out: Sequence[BytesLike]) -> None:
         """Send; a failure is kept, for an answer may have come before it. `_write_lock` is held."""
-        if exchange.reused:
-            self._remember(out)
+        if exchange.reused and self.method in _IDEMPOTENT:
+            self._remember(exchange, out)
         if self._send_failure is None:
             try:
                 exchange.transmit(out)
             except OSError as error:
                 self._send_failure = socket_error(error, "write")
 
-    def _remember(self, out: Sequence[BytesLike]) -> None:
+    def _remember(self, exchange: Exchange, out: Sequence[BytesLike]) -> None:
         """Keep what is sent on a used connection, in case it turns out to be dead."""
-        kept = [] if not self._replay else self._replay
-        kept.extend(bytes(piece) for piece in out)
-        self._replay = kept if sum(map(len, kept)) <= _REPLAYED else None
-        if self._replay is None and self._exchange is not None:
-            self._exchange.reused = False  # too much to be sent again
+        self._replay += b"".join(out)
+        if len(self._replay) > _REPLAYED:
+            self._replay = b""
+            exchange.reused = False  # too much to be sent again
 
 
-def _list(value: str | list[str] | None) -> list[str]:
-    if value is None:
-        return []
-    return [value] if isinstance(value, str) else value
+@functools.lru_cache(maxsize=256)
+def _plain_head(method: str, path: str, host: str, keep_alive: bool) -> bytes:
+    """Give the head of a request without a body that says nothing but its host."""
+    connection = _KEEP_ALIVE if keep_alive else _CLOSE
+    return f"{method} {path} HTTP/1.1\r\n{host}{connection}\r\n".encode("latin-1")

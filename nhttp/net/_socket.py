@@ -454,9 +454,24 @@ class Socket(Clock):
             with Hold(self):
                 left = self._peek()
             if not left:
-                self.read1()
+                self._fetch_end()
             elif not self._wanted() and not self._reader:
                 self._stop_keeping_alive()
+
+    def _fetch_end(self) -> None:
+        """Have the end noticed, and keep what comes instead: it may be for somebody who reads."""
+        with self._lock:
+            while self._reader:  # not for long: the connection has ended
+                self._wait()
+            if self._rest:
+                return
+            ended = self._source_ended
+            if not ended:
+                self._claim_source()
+        if not ended:
+            self._fill(_RECEIVE_BLOCK)
+        if self._source_ended:
+            self._end_if_drained()
 
     def _peek(self) -> bool:
         """Whether there is something to read. The caller holds the socket, which has ended."""

@@ -164,7 +164,9 @@ class Readable(Source):
                     break
                 parts.append(chunk)
                 total += len(chunk)
-                if line and chunk[-1:] in (b"\n", "\n"):
+                if (self._source_ended and not self._rest) or (
+                    line and chunk[-1:] in (b"\n", "\n")
+                ):
                     break
         except BaseException:
             self._put_back(self._nothing().join(parts))

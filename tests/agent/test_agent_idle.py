@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
+import subprocess
+import sys
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -97,7 +99,7 @@ def test_a_socket_that_becomes_idle_while_another_has_long_to_live_is_watched_as
         first, second = agent.get(server.url), agent.get(server.url)
         first.get_response().read()
         [old] = agent.free_sockets[server.name]
-        eventually(lambda: agent._sweeper.when > now() + 50, "no look at it")
+        eventually(lambda: agent._sweeper.due > now() + 50, "no look at it")
         second.get_response().read()
         go.set()
         eventually(lambda: agent.free_sockets == {server.name: [old]}, "not noticed", seconds=1.0)
@@ -295,3 +297,19 @@ def test_an_agent_leaves_no_watch_behind_when_it_is_destroyed() -> None:
             assert not _watcher._watches
             channel.socket.destroy()
         agent.destroy()
+
+
+def test_an_agent_with_idle_sockets_that_outlives_the_program_does_not_hold_it_up() -> None:
+    program = """if True:
+        import gc, sys
+        import nhttp
+
+        agent = nhttp.Agent(keep_alive=True)
+        agent.get(sys.argv[1]).get_response().read()
+        assert agent.free_sockets
+        nhttp._threads.drain()  # no thread is left to close them
+        gc.disable()
+        agent.itself = agent  # collected at the very end
+        """
+    with RawServer() as server:
+        subprocess.run([sys.executable, "-c", program, server.url], check=True, timeout=SECONDS)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from agent_support import OK, Peer, RawServer, eventually
-from support import Recorder, in_thread
+from support import NO_THREADS_AT_EXIT, Recorder, in_thread
 
 from nhttp import net
 from nhttp._agent.agent import Agent
@@ -667,6 +667,18 @@ def test_the_name_is_host_port_and_local_address() -> None:
     assert agent.get_name(options(socket_path="/tmp/s")) == "localhost:80::/tmp/s"
 
 
+def test_the_name_is_also_given_for_options_as_a_mapping_or_keywords() -> None:
+    agent = Agent()
+    assert agent.get_name({"host": "h", "port": 81, "local_address": "127.0.0.2"}) == (
+        "h:81:127.0.0.2"
+    )
+    assert agent.get_name(host="h", port=81) == "h:81:"
+    assert agent.get_name({"host": "h", "port": 81}, port=82) == "h:82:"
+    assert agent.get_name() == "localhost:80:"
+    with pytest.raises(InvalidArgument):
+        agent.get_name({"hots": "h"})
+
+
 def test_a_request_connects_from_its_local_address(server: RawServer) -> None:
     with Agent() as agent:
         asked = agent.get(server.url, local_address="127.0.0.3")
@@ -676,7 +688,7 @@ def test_a_request_connects_from_its_local_address(server: RawServer) -> None:
 
 def test_an_overridden_name_decides_what_is_shared(server: RawServer) -> None:
     class OneForAll(Agent):
-        def get_name(self, options: RequestOptions) -> str:
+        def get_name(self, options: Any = None, /, **keywords: Any) -> str:
             return "all"
 
     with OneForAll(keep_alive=True) as agent:
@@ -739,6 +751,7 @@ agent.get(url, first)
 """
 
 
+@NO_THREADS_AT_EXIT
 def test_outstanding_requests_keep_the_process_alive_and_unused_sockets_do_not(
     server: RawServer,
 ) -> None:

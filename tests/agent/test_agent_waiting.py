@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
+import random
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from agent_support import OK, RawServer, eventually
+from agent_support import OK, Peer, RawServer, eventually
 from support import Recorder, in_thread
 
 from nhttp import net
-from nhttp._agent.agent import Agent, Waiter
+from nhttp._agent.agent import Agent
 from nhttp._agent.options import RequestOptions
+from nhttp._agent.waiter import Waiter
 from nhttp.errors import ConnectionAborted, ConnectionReset
 
 if TYPE_CHECKING:
@@ -57,11 +59,16 @@ NAME = "h:80:"
 
 
 def waiter(agent: Agent) -> Waiter:
-    return Waiter(agent, None, OPTIONS)
+    return Waiter(agent, None, OPTIONS, NAME)
+
+
+def settle(agent: Agent, asked: Waiter) -> Channel:
+    agent._ask(asked)
+    return agent._settle(asked)[0]
 
 
 def obtain(agent: Agent) -> Channel:
-    return agent._obtain(waiter(agent))[0]
+    return settle(agent, waiter(agent))
 
 
 def waiting(agent: Agent) -> int:
@@ -78,19 +85,19 @@ def test_hundreds_of_threads_are_served_first_in_first_out() -> None:
         def take(number: int) -> None:
             channel = obtain(agent)
             served.append(number)  # one at a time: the next is woken by the release
-            agent._release(channel, OPTIONS)
+            agent._give_back(channel, OPTIONS)
 
         running: list[Any] = []
         for number in range(threads):
             running.append(in_thread(take, number))
             eventually(lambda: waiting(agent) == len(running), "it does not queue")
-        agent._release(held[0], OPTIONS)
+        agent._give_back(held[0], OPTIONS)
         for each in running:
             each.result()
         assert served == list(range(threads))
         assert agent.made == sockets
         for channel in held[1:]:
-            agent._release(channel, OPTIONS)
+            agent._give_back(channel, OPTIONS)
         assert len(agent.free_sockets[NAME]) == sockets
 
 
@@ -128,6 +135,57 @@ def test_callbacks_are_served_first_in_first_out(server: RawServer) -> None:
         for _ in range(20):
             assert done.acquire(timeout=SECONDS)
         assert order == list(range(20))
+
+
+def test_requests_with_callbacks_arrive_in_the_order_in_which_they_were_made() -> None:
+    arrived: list[bytes] = []
+
+    def note(peer: Peer) -> None:
+        while (head := peer.request()) is not None:
+            arrived.append(head.split()[1])
+            peer.send(OK)
+
+    done = threading.Semaphore(0)
+    with RawServer(note) as server, Agent(keep_alive=True, max_sockets=1) as agent:
+        for _ in range(ROUNDS):
+            for number in range(5):
+                agent.get(
+                    f"{server.url}/{number}",
+                    lambda response: response.resume().on("end", done.release),
+                )
+            for _ in range(5):
+                assert done.acquire(timeout=SECONDS)
+        assert arrived == [b"/%d" % number for number in range(5)] * ROUNDS
+        assert server.connections == 1
+
+
+def test_a_request_that_is_sent_again_keeps_its_place() -> None:
+    arrived: list[bytes] = []
+    queued = threading.Event()
+
+    def serve(peer: Peer) -> None:
+        while (head := peer.request()) is not None:
+            if peer.number == 0 and b"/dead" in head:
+                assert queued.wait(SECONDS)
+                peer.reset()
+                return
+            arrived.append(head.split()[1])
+            peer.send(OK)
+
+    with RawServer(serve) as server, Agent(keep_alive=True, max_sockets=1) as agent:
+        agent.get(server.url).get_response().read()
+        first = in_thread(lambda: agent.get(server.url + "/dead").get_response().read())
+        eventually(lambda: bool(agent.sockets), "it is not sent")
+        later = [
+            in_thread(lambda: agent.get(server.url + "/later").get_response().read())
+            for _ in range(3)
+        ]
+        eventually(lambda: waiting(agent) == 3, "they do not wait")
+        queued.set()
+        assert first.result() == b"ok"
+        assert [each.result() for each in later] == [b"ok"] * 3
+        assert arrived == [b"/", b"/dead", b"/later", b"/later", b"/later"]
+        assert server.connections == 2
 
 
 # What ends a wait.
@@ -182,11 +240,11 @@ def test_ctrl_c_in_a_wait_leaves_the_queue(monkeypatch: pytest.MonkeyPatch) -> N
         def interrupted() -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(asked.condition, "wait", interrupted)
+        monkeypatch.setattr(asked, "wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            agent._obtain(asked)
+            settle(agent, asked)
         assert waiting(agent) == 0
-        agent._release(held, OPTIONS)
+        agent._give_back(held, OPTIONS)
         assert len(agent.free_sockets[NAME]) == 1
 
 
@@ -196,7 +254,7 @@ def test_a_socket_given_to_a_request_that_gives_up_goes_to_the_next() -> None:
         held = obtain(agent)
         for _ in range(ROUNDS):
             asked = waiter(agent)
-            taking = in_thread(agent._obtain, asked)
+            taking = in_thread(settle, agent, asked)
             eventually(lambda: waiting(agent) == 1, "it does not wait")
             meet = threading.Barrier(2)
 
@@ -206,16 +264,16 @@ def test_a_socket_given_to_a_request_that_gives_up_goes_to_the_next() -> None:
 
             giving = in_thread(give_up)
             meet.wait(SECONDS)
-            agent._release(held, OPTIONS)
+            agent._give_back(held, OPTIONS)
             giving.result()
             try:
-                held, _ = taking.result()
+                held = taking.result()
             except ConnectionReset:
                 held = obtain(agent)
             assert agent._pool.total == 1
             assert waiting(agent) == 0
         assert agent.made == 1
-        agent._release(held, OPTIONS)
+        agent._give_back(held, OPTIONS)
 
 
 def test_destroying_and_giving_back_meet() -> None:
@@ -226,7 +284,7 @@ def test_destroying_and_giving_back_meet() -> None:
         def use(agent: PairAgent = agent, meet: threading.Barrier = meet) -> None:
             channel = obtain(agent)
             meet.wait(SECONDS)
-            agent._release(channel, OPTIONS)
+            agent._give_back(channel, OPTIONS)
 
         running = [in_thread(use), in_thread(use)]
         meet.wait(SECONDS)
@@ -249,10 +307,52 @@ def test_a_socket_that_closes_while_it_is_given_back() -> None:
 
             closing = in_thread(close)
             meet.wait(SECONDS)
-            agent._release(channel, OPTIONS)
+            agent._give_back(channel, OPTIONS)
             closing.result()
             assert agent._pool.total == 0
             assert agent.free_sockets == {}
+
+
+def test_whatever_meets_nothing_is_lost_and_the_limit_holds() -> None:
+    """Four threads begin each round together; each does what chance says."""
+    chance = random.Random(1)
+    with PairAgent(max_sockets=2) as agent:
+
+        def use(asked: Waiter, how: str, meet: threading.Barrier) -> None:
+            meet.wait(SECONDS)
+            try:
+                channel = agent._take_idle(NAME)
+                if channel is None:
+                    channel = settle(agent, asked)
+                elif not agent._prepare(channel, None):
+                    agent._replace(channel, asked)
+                    channel, _ = agent._settle(asked)
+            except (ConnectionReset, ConnectionAborted):
+                return
+            assert sum(map(len, agent.sockets.values())) <= 2
+            if how == "close":
+                channel.socket.destroy()
+            agent._give_back(channel, OPTIONS)
+
+        for _ in range(ROUNDS):
+            meet = threading.Barrier(5)
+            asked = [waiter(agent) for _ in range(4)]
+            ways = chance.choices(["use", "close"], k=4)
+            running = [
+                in_thread(use, each, how, meet) for each, how in zip(asked, ways, strict=True)
+            ]
+            meet.wait(SECONDS)
+            match chance.choice(["cancel", "destroy", "nothing"]):
+                case "cancel":
+                    asked[0].cancel(ConnectionReset("given up", "ECONNRESET"))
+                case "destroy":
+                    agent.destroy()
+                case _:
+                    pass
+            for each in running:
+                each.result()
+            assert agent._pool.total == sum(map(len, agent.free_sockets.values()))
+            assert (waiting(agent), agent._waiters, agent.sockets) == (0, set(), {})
 
 
 def test_listeners_and_hooks_may_use_the_agent() -> None:
@@ -263,7 +363,7 @@ def test_listeners_and_hooks_may_use_the_agent() -> None:
         def note(self, what: str) -> None:
             if what not in asked:
                 asked.append(what)
-                self._release(in_thread(obtain, self).result(), OPTIONS)
+                self._give_back(in_thread(obtain, self).result(), OPTIONS)
 
         def create_connection(self, options: Any, callback: Any = None) -> net.Socket:
             self.note("create")
@@ -282,8 +382,8 @@ def test_listeners_and_hooks_may_use_the_agent() -> None:
         channel = obtain(agent)
         channel.socket.on("agentRemove", lambda: agent.note("agentRemove"))
         channel.socket.on("close", lambda: agent.note("close"))
-        agent._release(channel, OPTIONS)
-        agent._release(obtain(agent), OPTIONS)
+        agent._give_back(channel, OPTIONS)
+        agent._give_back(obtain(agent), OPTIONS)
         channel.socket.emit("agentRemove")
         channel.socket.destroy()
         assert {"create", "keep", "free", "agentRemove", "close"} <= set(asked)
@@ -313,5 +413,4 @@ def test_nothing_is_kept_of_requests_that_were_dropped() -> None:
     with RawServer(lambda peer: peer.answer_all(OK)) as server, Agent(keep_alive=True) as agent:
         for _ in range(10):
             agent.get(server.url)
-        eventually(lambda: not agent._unread, "something is kept")
         eventually(lambda: not agent.sockets, "a socket is in use")

@@ -180,6 +180,21 @@ def test_a_dead_socket_is_replaced_by_another_idle_one() -> None:
     assert pool.replace(A, "s2", "r1") == [Assign("r1", "s1")]
 
 
+def test_a_dead_socket_is_replaced_by_a_fresh_one_where_that_is_wanted() -> None:
+    pool = kept(make(max_sockets=2), A, "s1", "s2")
+    assert pool.request(A, "r1") == [Assign("r1", "s2")]
+    assert pool.replace(A, "s2", "r1", fresh=True) == [Dial("r1")]
+    assert pool.free_sockets == {A: ["s1"]}
+
+
+def test_an_idle_socket_can_be_taken_at_once() -> None:
+    pool = kept(make(), A, "s1")
+    assert pool.take(B) is None
+    assert pool.take(A) == "s1"
+    assert pool.sockets == {A: ["s1"]}
+    assert pool.take(A) is None
+
+
 def test_replacing_a_socket_that_was_taken_out_asks_anew() -> None:
     pool = kept(make(), A, "s1")
     pool.request(A, "r1")

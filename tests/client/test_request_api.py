@@ -8,14 +8,16 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from client_support import OK, Peer, answer, scripted
+from client_support import OK, Peer, answer, ignore, scripted
 from support import SECONDS, Recorder, listening, port_of
 
 import nhttp
 from nhttp import net
 from nhttp._agent.agent import Agent
+from nhttp._agent.channel import Channel
 from nhttp.client import get, global_agent, request
 from nhttp.errors import InvalidArgument, StateError
+from nhttp.net._dial import Dial, Line
 
 if TYPE_CHECKING:
     from nhttp.incoming import IncomingMessage
@@ -392,14 +394,52 @@ def test_a_blocking_request_inside_a_callback() -> None:
 
 
 def test_with_frees_the_socket_of_a_response_that_was_not_read() -> None:
-    with scripted(answer(OK)) as server, Agent(keep_alive=True) as agent:
+    begun = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no"
+    with scripted(answer(begun)) as server, Agent(keep_alive=True) as agent:
         with agent.get(server.url) as response:
             assert response.status_code == 200
         assert not agent.sockets
         assert not agent.free_sockets
-        with pytest.raises(LookupError), agent.get(server.url) as response:
+        with pytest.raises(LookupError), agent.get(server.url):
             raise LookupError
         assert not agent.sockets
+
+
+def test_a_body_that_comes_with_the_head_frees_the_socket_at_once() -> None:
+    with scripted(answer(OK)) as server, Agent(keep_alive=True, max_sockets=1) as agent:
+        first, second = agent.get(server.url).get_response(), agent.get(server.url).get_response()
+        assert first.complete
+        first.destroy()  # the socket is not its own any more
+        assert agent.get(server.url).get_response().read() == b"ok"
+        assert second.read() == b"ok"
+        assert len(server.peers) == 1
+
+
+def test_a_response_can_tell_where_it_came_from() -> None:
+    with scripted(answer(OK)) as server:
+        for keep_alive in (False, True):
+            with Agent(keep_alive=keep_alive) as agent:
+                response = agent.get(server.url).get_response()
+                assert response.socket.remote_port == server.port
+                assert response.read() == b"ok"
+
+
+@pytest.mark.parametrize("callbacks", [False, True])
+def test_the_thread_that_waits_for_a_connection_makes_it(
+    callbacks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_by: list[str] = []
+    dial = Dial.run
+
+    def run(self: Dial, line: Line) -> None:
+        made_by.append(threading.current_thread().name)
+        dial(self, line)
+
+    monkeypatch.setattr(Dial, "run", run)
+    with scripted(answer(OK)) as server, Agent() as agent:
+        req = agent.get(server.url, ignore if callbacks else None)
+        assert req.get_response().read() == b"ok"
+    assert made_by == ["nhttp-request" if callbacks else threading.current_thread().name]
 
 
 def test_an_agent_for_one_request() -> None:
@@ -428,6 +468,19 @@ def test_a_file_like_request() -> None:
         req.flush()
         req.close()
         assert req.get_response().read() == b"abc"
+
+
+def test_ctrl_c_while_an_idle_socket_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: Channel) -> bool:
+        raise KeyboardInterrupt
+
+    with scripted(answer(OK)) as server, Agent(keep_alive=True, max_sockets=1) as agent:
+        assert agent.get(server.url).get_response().read() == b"ok"
+        with monkeypatch.context() as patch:
+            patch.setattr(Channel, "usable", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                agent.get(server.url)
+        assert agent.get(server.url).get_response().read() == b"ok"
 
 
 def test_ctrl_c_while_connecting(monkeypatch: pytest.MonkeyPatch) -> None:

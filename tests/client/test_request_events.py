@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -383,3 +385,45 @@ def test_the_response_knows_its_request() -> None:
             assert response.request is req
             assert response.socket is req.socket is req.connection
             assert response.read() == b"ok"
+
+
+@pytest.mark.parametrize("callbacks", [False, True])
+def test_a_finished_exchange_keeps_nothing_by_a_cycle(callbacks: bool) -> None:
+    """Not the request, not its response, and so not its agent with the idle socket."""
+    ended = threading.Event()
+
+    def answered(response: IncomingMessage) -> None:
+        response.resume()
+
+    def serve(peer: Peer) -> None:
+        answer(OK)(peer)
+        ended.set()
+
+    gc.collect()
+    gc.disable()
+    try:
+        with scripted(serve) as server:
+            agent = Agent(keep_alive=True)
+            req = agent.get(server.url, answered if callbacks else None)
+            told = Recorder(req, "close")
+            if not callbacks:
+                assert req.get_response().read() == b"ok"
+            told.wait("close")
+            assert agent.free_sockets
+            weak = weakref.ref(req)
+            del req, told, agent
+            assert ended.wait(SECONDS)
+            assert weak() is None
+    finally:
+        gc.enable()
+
+
+def test_a_late_listener_gets_the_response_that_somebody_holds() -> None:
+    with scripted(answer(OK)) as server:
+        held: list[IncomingMessage] = []
+        req = get(server.url, lambda response: held.append(response.resume()))
+        told = Recorder(req, "close")
+        told.wait("close")
+        again: list[IncomingMessage] = []
+        req.on("response", again.append).once("response", again.append)
+        assert again == held * 2

@@ -33,15 +33,19 @@ BOTTOM: dict[str, set[str]] = {
     "_parser": set(),
     "errors": set(),
     "status": set(),
-    "_threads": set(),
-    "_timers": {"_threads"},
-    "_watcher": {"_threads"},
+    "_cores": set(),
+    "_threads": {"_cores"},
+    "_timers": {"_threads", "_cores"},
+    "_watcher": {"_threads", "_cores"},
     "events": {"errors"},
     "headers": {"errors"},
     "_encoding": {"errors"},
+    "_date": set(),
 }
 BOTTOM["streams"] = {"events", "errors", "_encoding", "_threads"}
 BOTTOM["net"] = {"streams", "_timers", "_watcher", *BOTTOM["streams"]}
+BOTTOM["options"] = {"errors", "_parser"}
+BOTTOM["tls"] = {"net", "options", *BOTTOM["net"]}
 
 # What stands on top, on each of the two sides. Neither knows the other, and nothing else in the
 # package, such as a message, knows either.
@@ -52,7 +56,7 @@ CLIENT = {"client", "_agent", "_create_client", "_exchange", "_request"}
 USERS = {"https", "_static", "_get", "__main__"}
 
 # What a unit may import beside the core's packages, in a function, if its extra is there.
-EXTRAS = {"_get": {"rich"}}
+EXTRAS = {"_get": {"rich"}, "tls": {"cryptography"}}
 
 # The parser is driven by tests with octets: it takes nothing that could block, or tell the time.
 NOT_FOR_THE_PARSER = {"socket", "select", "selectors", "ssl", "threading", "time", "logging", "os"}
@@ -62,12 +66,21 @@ PROMISED = {
     "nhttp": {
         "METHODS", "STATUS_CODES", "Agent", "ClientRequest", "IncomingMessage", "Information",
         "RequestListener", "RequestOptions", "Server", "ServerResponse", "create_client",
-        "create_server", "errors",
-        "get", "global_agent", "max_header_size", "net", "request",
+        "create_server", "errors", "events",
+        "get", "global_agent", "https", "max_header_size", "net", "request", "streams", "tls",
     },
     "nhttp.streams": {"BytesLike", "Callback", "Duplex", "Readable", "Writable"},
     "nhttp.net": {
         "Address", "Server", "Socket", "connect", "create_connection", "create_server",
+    },
+    "nhttp.tls": {
+        "CertificateError", "Cipher", "ClientKeywords", "ClientOptions", "ContextKeywords",
+        "ContextOptions", "PeerCertificate", "SecureContext", "Server", "ServerKeywords",
+        "ServerOptions", "TLSError", "TLSSession", "TLSSocket", "connect",
+        "create_secure_context", "create_server",
+    },
+    "nhttp.https": {
+        "Agent", "RequestOptions", "Server", "create_server", "get", "global_agent", "request",
     },
 }  # fmt: skip
 

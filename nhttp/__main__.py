@@ -10,21 +10,24 @@ import argparse
 import logging
 import signal
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nhttp
 from nhttp._get import add_get as _add_get
 from nhttp._static import StaticFiles, logged
-from nhttp.errors import SocketError
+from nhttp.errors import InvalidArgument, SocketError
 from nhttp.net import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
+    from nhttp.net import Socket
+
 __all__ = ["main"]
+
+_log = logging.getLogger("nhttp.access")
 
 # Seconds that running downloads get when the server is told to stop: Ctrl-C is to be prompt.
 _GRACE = 0.3
@@ -43,11 +46,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0, or 1 when the command failed. Usage errors exit with 2.
     """
     parser = argparse.ArgumentParser(prog="nhttp", description="HTTP from the command line.")
-    parser.add_argument("--version", action="version", version=f"nhttp {version('nhttp')}")
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_serve(commands.add_parser)
     _add_get(commands.add_parser)
     options = parser.parse_args(argv)
+    if options.version:
+        from importlib.metadata import version  # it loads slowly
+
+        print(f"nhttp {version('nhttp')}")
+        return 0
     if "run" not in options:
         parser.print_help()
         return 0
@@ -59,7 +67,8 @@ def _add_serve(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add_parser(
         "serve",
         help="serve the files of a directory",
-        description="Serve the files of a directory over HTTP, hidden files included.",
+        description="Serve the files of a directory over HTTP, or over HTTPS with --cert; hidden "
+        "files included.",
     )
     parser.add_argument(
         "directory", metavar="DIR", nargs="?", type=_directory, default=".", help="default: ."
@@ -76,25 +85,33 @@ def _add_serve(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--follow-links", action="store_true", help="let symbolic links lead out of DIR"
     )
+    parser.add_argument(
+        "--cert", metavar="FILE", type=Path, help="serve HTTPS with this certificate (PEM), behind "
+        "which stand those between it and its authority"
+    )  # fmt: skip
+    parser.add_argument(
+        "--key", metavar="FILE", type=Path, help="the key of --cert (default: it is in that file)"
+    )
     parser.add_argument("--quiet", "-q", action="store_true", help="log no requests")
-    parser.set_defaults(run=_serve)
+    parser.set_defaults(run=_serve, refuse=parser.error)
 
 
 def _serve(options: argparse.Namespace) -> int:
+    if options.key is not None and options.cert is None:
+        options.refuse("--key needs the --cert that it belongs to")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    handler = StaticFiles(options.directory, follow_links=options.follow_links)
-    server = nhttp.create_server(handler if options.quiet else logged(handler))
-    server.grace = _GRACE
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with server:
+        with _make_server(options) as server:
+            server.grace = _GRACE
             server.listen(options.port, options.host)
             address = server.address()
             assert isinstance(address, Address)
-            where = _url(options.host, address.port)
+            scheme = "http" if options.cert is None else "https"
+            where = f"{scheme}://{_place(options.host, address.port)}"
             print(f"Serving {options.directory.resolve()} on {where}  (Ctrl-C stops)", flush=True)
             server.serve_forever()
-    except SocketError as error:
+    except (InvalidArgument, SocketError) as error:
         hint = "; --port 0 takes a free port" if error.code == "EADDRINUSE" else ""
         print(f"nhttp: {error}{hint}", file=sys.stderr)
         return 1
@@ -103,15 +120,34 @@ def _serve(options: argparse.Namespace) -> int:
     return 0
 
 
+def _make_server(options: argparse.Namespace) -> nhttp.Server:
+    handler = StaticFiles(options.directory, follow_links=options.follow_links)
+    listener = handler if options.quiet else logged(handler)
+    if options.cert is None:
+        return nhttp.create_server(listener)
+    from nhttp import https  # it loads `ssl`, which takes a while
+
+    server = https.create_server(listener, cert=options.cert, key=options.key)
+    if not options.quiet:
+        server.on("tlsClientError", _log_handshake)
+    return server
+
+
+def _log_handshake(error: Exception, socket: Socket) -> None:
+    """Say why a client did not get as far as a request."""
+    _log.info("%s - %s", socket.remote_address, error)
+
+
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     """Stop as Ctrl-C does."""
     raise KeyboardInterrupt
 
 
-def _url(host: str, port: int) -> str:
+def _place(host: str, port: int) -> str:
+    """Give what stands behind the scheme."""
     shown = _WILDCARDS.get(host, f"[{host}]" if ":" in host else host)
     everywhere = " and every other address of this machine" if host in _WILDCARDS else ""
-    return f"http://{shown}:{port}/{everywhere}"
+    return f"{shown}:{port}/{everywhere}"
 
 
 def _directory(text: str) -> Path:

@@ -24,18 +24,20 @@ import http.client
 import importlib
 import importlib.util
 import inspect
+import io
 import os
 import re
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from https_support import write_files
 
 import nhttp
 from nhttp import net
@@ -190,22 +192,27 @@ class Visitor:
             assert response.status == status, f"{method} {url}"
 
 
-class Output:
-    """What an example prints, on whichever thread."""
+class Output(io.StringIO):
+    """What an example prints, on whichever thread; stands in for `sys.stdout`."""
 
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-        self._text = ""
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed = threading.Condition()
+
+    def write(self, text: str) -> int:
+        with self._changed:
+            self._changed.notify_all()
+            return super().write(text)
 
     def missing(self, expected: list[str]) -> Counter[str]:
         """Tell which lines do not come, after waiting for them."""
-        until = time.monotonic() + SECONDS
-        while True:
-            self._text += self._capsys.readouterr().out
-            missing = Counter(expected) - Counter(self._text.splitlines())
-            if not missing or time.monotonic() > until:
-                return missing
-            time.sleep(0.001)
+
+        def missing() -> Counter[str]:
+            return Counter(expected) - Counter(self.getvalue().splitlines())
+
+        with self._changed:
+            self._changed.wait_for(lambda: not missing(), SECONDS)
+            return missing()
 
 
 @pytest.mark.parametrize(
@@ -215,10 +222,9 @@ def test_example_runs(
     example: Example,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     visitor = Visitor(example)
-    output = Output(capsys)
+    output = Output()
     listened: list[net.Server] = []
     listen = net.Server.listen
 
@@ -240,10 +246,12 @@ def test_example_runs(
         run(example, address.port)
         assert not output.missing(example.prints)
 
+    monkeypatch.setattr(sys, "stdout", output)
     monkeypatch.setattr(net.Server, "listen", note)
     monkeypatch.setattr(net.Server, "serve_forever", instead)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "report.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    write_files(tmp_path)
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         run(PEER if example.needs_peer else example, 0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import importlib
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from https_support import write_files
 
 import nhttp
-from nhttp import net
+from nhttp import https, net
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -227,3 +230,50 @@ def test_upgrade() -> None:
                 assert reader.read() == b"early, late"
         with speaking(port, head.format("smtp")) as (_, answer):
             assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+def test_https_hello(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    cert, key, ca = (tmp_path / name for name in ("cert.pem", "key.pem", "ca.pem"))
+    with serving(example("https_hello").create_server(cert, key, ca)) as port:
+        url = f"https://localhost:{port}/"
+        for shown, greeting in ((None, b"whoever"), (tmp_path / "client.pem", b"somebody")):
+            with https.Agent(ca=ca, cert=shown) as agent, agent.get(url) as response:
+                assert response.read().startswith(b"Hello, " + greeting)
+
+
+def test_https_through_proxy(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    server = example("https_hello").create_server(tmp_path / "cert.pem", tmp_path / "key.pem")
+    with (
+        serving(server) as port,
+        serving(example("tunnel").create_server()) as proxy,
+        example("https_through_proxy").ProxyAgent(
+            f"http://127.0.0.1:{proxy}/", ca=tmp_path / "ca.pem"
+        ) as agent,
+        agent.get(f"https://localhost:{port}/") as response,
+    ):
+        assert response.read().startswith(b"Hello, whoever")
+
+
+def test_processes() -> None:
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind(("127.0.0.1", 0))
+        port: int = reserved.getsockname()[1]
+        process = subprocess.Popen(
+            [sys.executable, "-u", str(EXAMPLES / "processes.py"), str(port)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        count = os.cpu_count() or 1
+        listening = {process.stdout.readline().split()[1] for _ in range(count)}
+        served = {ask(port, "GET", "/")[1].decode().split()[-1] for _ in range(20)}
+        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
+        _, errors = process.communicate(timeout=SECONDS)
+    assert len(listening) == count
+    assert served <= listening
+    assert (process.returncode, errors) == (0, "")

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import math
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,9 +35,10 @@ def add_get(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         "to a file. Redirects are not followed; -i shows where they lead.",
         epilog="The exit status is curl's: 0 for any answer, 6 unknown host, 7 not connected, "
         "18 cut short, 22 see -f, 23 cannot write, 26 cannot read, 28 timeout, 33 cannot resume, "
-        "52 no answer, 55 cannot send, 56 cannot receive.",
+        "35 no TLS handshake, 52 no answer, 55 cannot send, 56 cannot receive, 60 not trusted, "
+        "77 cannot use --cacert.",
     )
-    parser.add_argument("url", metavar="URL", help="http://HOST[:PORT]/PATH")
+    parser.add_argument("url", metavar="URL", help="http://HOST[:PORT]/PATH, or https:")
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="write to FILE; - is the standard output, also for "
         "binary data on a terminal"
@@ -64,6 +64,13 @@ def add_get(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         "-C", "--continue", dest="resume", action="store_true", help="go on with what is in the -o "
         "FILE already"
     )  # fmt: skip
+    parser.add_argument(
+        "--cacert", metavar="FILE", type=Path, help="trust the authorities in this file (PEM) with "
+        "https:, instead of the system's"
+    )  # fmt: skip
+    parser.add_argument(
+        "-k", "--insecure", action="store_true", help="trust whatever server answers to https:"
+    )
     parser.add_argument(
         "--max-time", metavar="SECONDS", type=_seconds, help="give up (28) after so long"
     )
@@ -154,12 +161,20 @@ def _request(
     if upload is not None and not names & {"content-length", "transfer-encoding"}:
         headers.append(upload.framing)
     headers += [(name, value) for name, value in given if value]
+    method = options.method or ("GET" if upload is None else "POST")
+    set_host = "host" not in names
     try:
-        return nhttp.request(
+        if not options.url.lower().startswith("https:"):
+            return nhttp.request(options.url, method=method, headers=headers, set_host=set_host)
+        from nhttp._get.secure import secure_request  # see there
+
+        return secure_request(
             options.url,
-            method=options.method or ("GET" if upload is None else "POST"),
+            method=method,
             headers=headers,
-            set_host="host" not in names,
+            set_host=set_host,
+            ca=options.cacert,
+            insecure=options.insecure,
         )
     except InvalidArgument as error:
         raise of_request(error) from error
@@ -167,6 +182,8 @@ def _request(
 
 def _defaults(upload: Upload | None, offset: int) -> Iterator[tuple[str, str]]:
     """Give the headers that -H may replace."""
+    from importlib.metadata import version  # it loads slowly
+
     yield "User-Agent", f"nhttp/{version('nhttp')}"
     yield "Accept", "*/*"
     if offset:

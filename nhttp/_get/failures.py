@@ -35,9 +35,12 @@ class Exit(IntEnum):
     READ = 26
     TIMEOUT = 28
     RANGE = 33
+    HANDSHAKE = 35
     EMPTY_REPLY = 52
     SEND = 55
     RECEIVE = 56
+    UNTRUSTED = 60
+    AUTHORITIES = 77
     INTERRUPTED = 130
 
 
@@ -71,6 +74,12 @@ def of_exchange(error: Error | OSError, request: nhttp.ClientRequest, *, body: b
     if isinstance(error, OSError):
         # A system call that failed to send is passed on as it is.
         known = socket_error(error, "write")
+        if request.protocol == "https:":
+            from nhttp._get.secure import exit_of  # see there; by now it is loaded
+
+            of_tls = exit_of(known)
+            if of_tls is not None:
+                return Failure(of_tls[0], f"{known}{of_tls[1]}")
         return Failure(_exit_of(known, request, body=body), str(known))
     return Failure(Exit.RECEIVE if isinstance(error, ParseError) else Exit.USAGE, str(error))
 

@@ -18,6 +18,7 @@ from nhttp._timers import Deadline, now
 from nhttp.errors import StateError, socket_error
 from nhttp.net import Socket
 from nhttp.net._descriptor import Hold
+from nhttp.net._quick import QUICK_AT_MOST, QUICK_FLAGS
 from nhttp.tls._errors import cut_short, gone_in_handshake, tls_error, too_slow
 from nhttp.tls._wire import KernelWire, StreamWire
 
@@ -243,7 +244,10 @@ class SecureStream(Socket):
         try:
             for parts in _batches(chunks):
                 size = sum(map(len, parts))
-                wire.send(engine.encrypt(parts) or self._encrypt_while_reading(engine, wire, parts))
+                out = engine.encrypt(parts) or self._encrypt_while_reading(engine, wire, parts)
+                sent = self._send_quickly(out)
+                if sent < len(out):
+                    wire.send(out[sent:] if sent else out)
                 self.bytes_written += size
                 self._active = now()
             while out := engine.take_output():
@@ -255,6 +259,13 @@ class SecureStream(Socket):
             engine.turn.release()
             self.destroy()
             raise
+
+    def _send_quickly(self, out: bytes) -> int:
+        """Send what can be sent with the interpreter's lock kept; give how much that was."""
+        quick, handle = self._quick_send, self._handle
+        if quick is None or self._inner is not None or handle is None or len(out) > QUICK_AT_MOST:
+            return 0
+        return max(0, quick(handle.fileno(), out, len(out), QUICK_FLAGS))
 
     def _encrypt_while_reading(self, engine: Engine, wire: Wire, parts: list[BytesLike]) -> bytes:
         """Encrypt where OpenSSL wants the rest of a message of the peer's first.

@@ -1,0 +1,47 @@
+"""Recent: a mapping that is bounded by forgetting what was used longest ago."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+__all__ = ["Recent"]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Recent(Generic[K, V]):
+    """What was used lately. Any thread.
+
+    Args:
+        limit: How many values are kept at the most; 0: none.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[K, V] = OrderedDict()  # guarded by `_lock`
+
+    def get(self, key: K) -> V | None:
+        """Give the value of a key, if there is one."""
+        with self._lock:
+            if key not in self._kept:
+                return None
+            self._kept.move_to_end(key)
+            return self._kept[key]
+
+    def put(self, key: K, value: V) -> None:
+        """Keep a value, in the place of an older one."""
+        with self._lock:
+            self._kept[key] = value
+            self._kept.move_to_end(key)
+            while len(self._kept) > self.limit:
+                self._kept.popitem(last=False)
+
+    def drop(self, key: K) -> None:
+        """Forget a value."""
+        with self._lock:
+            self._kept.pop(key, None)

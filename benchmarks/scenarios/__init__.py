@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from benchmarks.scenarios import parser, server, stop, streams
+from benchmarks.scenarios import client, connections, parser, server, start, stop, streams, tls
 
 if TYPE_CHECKING:
-    import argparse
-
-    from benchmarks.report import Report
+    from benchmarks.options import Options
+    from benchmarks.results import Results
 
 __all__ = ["SCENARIOS", "Scenario"]
 
@@ -19,17 +18,17 @@ class Scenario(Protocol):
 
     __doc__: str | None
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Add the scenario's own options."""
-
-    def run(self, options: argparse.Namespace) -> Report:
-        """Measure."""
-        ...
+    def measure(self, options: Options, results: Results) -> None:
+        """Measure, and add what was found to the results."""
 
 
 SCENARIOS: dict[str, Scenario] = {
     "server": server,
-    "streams": streams,
-    "stop": stop,
+    "client": client,
     "parser": parser,
+    "streams": streams,
+    "connections": connections,
+    "stop": stop,
+    "start": start,
+    "tls": tls,
 }

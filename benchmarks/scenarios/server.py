@@ -1,99 +1,170 @@
-"""Requests per second: hello world over kept connections, asked by wrk.
+"""A server's requests per second, the latency of the slowest hundredth, CPU time; under wrk.
 
+*cpu* is what a request costs the server, in user's and system's time, over all its threads and
+processes: it depends least on what else the machine does.
 *free*: server and wrk share all CPUs, as they happen to be scheduled. *pinned*: the server has CPU
 0 and wrk CPU 1, so that threads do not hand the interpreter lock from one CPU to another.
 """
 
 from __future__ import annotations
 
-import argparse
-import re
-import subprocess
-from collections import defaultdict
-from contextlib import ExitStack
+import shutil
+import socket
+import time
+from contextlib import ExitStack, suppress
+from functools import partial
+from typing import TYPE_CHECKING
 
 import attrs
 
-from benchmarks.peers import HELLO, can_pin, pinned
-from benchmarks.report import Report, median, progress, ratio
+from benchmarks.options import Step, interleave
+from benchmarks.peers import SERVERS, Peer, present, server, start
+from benchmarks.results import Metric
+from benchmarks.wrk import Load, body_script, wrk
 
-__all__ = ["add_arguments", "run"]
+if TYPE_CHECKING:
+    from benchmarks.options import Options
+    from benchmarks.processes import Process
+    from benchmarks.results import Results
 
-_UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
+__all__ = ["add_load", "cpus", "measure"]
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the scenario's own options."""
-    names = [peer.name for peer in HELLO]
-    parser.add_argument("--peers", nargs="+", choices=names, default=names, metavar="PEER")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=2, help="of each measurement")
-    parser.add_argument("--connections", type=int, default=50)
-    parser.add_argument(
-        "--pinned", action=argparse.BooleanOptionalAction, default=can_pin(), help="measure it too"
-    )
-
-
-def run(options: argparse.Namespace) -> Report:
-    """Measure every peer in every round, free and pinned."""
-    peers = [peer for peer in HELLO if peer.name in options.peers and peer.available]
-    placements = ["free", "pinned"] if options.pinned else ["free"]
-    found: defaultdict[tuple[str, str], list[Load]] = defaultdict(list)
-    for placement in placements:
-        server_cpu, client_cpu = (0, 1) if placement == "pinned" else (None, None)
-        with ExitStack() as stack:
-            ports = {
-                peer.name: stack.enter_context(peer.running(server_cpu)).port for peer in peers
-            }
-            for turn in range(-1, options.rounds):  # the first only warms up
-                for peer in peers:
-                    progress(f"{placement}, round {turn + 1}: {peer.name}")
-                    seconds = options.seconds if turn >= 0 else 1
-                    load = wrk(ports[peer.name], options.connections, seconds, client_cpu)
-                    if turn >= 0:
-                        found[peer.name, placement].append(load)
-    progress("")
-    report = Report(
-        f"hello world, {options.connections} connections, median of {options.rounds} rounds "
-        f"of {options.seconds} s",
-        ["peer", *(f"{p} {what}" for p in placements for what in ("req/s", "ratio", "p99 ms"))],
-    )
-    first = {
-        placement: median(load.rate for load in found[peers[0].name, placement])
-        for placement in placements
-    }
-    for peer in peers:
-        cells: list[float | None] = []
-        for placement in placements:
-            loads = found[peer.name, placement]
-            rate = median(load.rate for load in loads)
-            cells += [rate, ratio(rate, first[placement]), median(load.p99 for load in loads)]
-        report.add(peer.name, *cells)
-    return report
+RATE = Metric("rate", "req/s", higher_is_better=True)
+P99 = Metric("p99", "ms", higher_is_better=False)
+CPU = Metric("cpu", "µs/req", higher_is_better=False)
+ROUNDS = 5
+SECONDS = 2
+READY = 20.0
+# What a browser adds to the Host of its own, which makes twelve.
+BROWSER = (
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    "Accept-Language: en-US,en;q=0.5",
+    "Accept-Encoding: gzip, deflate, br",
+    "Connection: keep-alive",
+    "Cookie: session=0123456789abcdef; theme=dark",
+    "Upgrade-Insecure-Requests: 1",
+    "Cache-Control: max-age=0",
+    "Referer: https://www.example.com/somewhere/else",
+    "DNT: 1",
+    "Sec-Fetch-Mode: navigate",
+)
+JSON = '{"name": "nhttp", "numbers": [1, 2, 3, 4, 5, 6, 7, 8], "nested": {"yes": true, "no": null}}'
+CLOSING = "connection per request, 50 at once"
+# Takes the place of the other bare loop there.
+BARE_CLOSING = server("bare", "bare_closing_hello")
 
 
 @attrs.frozen
-class Load:
-    """What wrk found: requests per second, and the slowest hundredth's milliseconds."""
+class Case:
+    """A kind of load.
 
-    rate: float
-    p99: float
+    Attributes:
+        name: What tables call it.
+        connections: How many.
+        headers: Lines for every request.
+        posts: Whether requests bring JSON.
+    """
+
+    name: str
+    connections: int
+    headers: tuple[str, ...] = ()
+    posts: bool = False
 
 
-def wrk(port: int, connections: int, seconds: int, cpu: int | None) -> Load:
-    """Run wrk against a port, and insist that nothing went wrong."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
-    output = subprocess.run(
-        [*pinned(cpu), *command, f"http://127.0.0.1:{port}/"],
-        capture_output=True,
-        check=True,
-        text=True,
-        timeout=seconds + 30,
-    ).stdout
-    if "Socket errors" in output or "Non-2xx" in output:
-        raise RuntimeError(output)
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
-    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s|m)", output)
-    assert rate is not None
-    assert p99 is not None
-    return Load(float(rate[1]), float(p99[1]) * _UNITS[p99[2]])
+CASES = [
+    Case("hello, 1 connection", 1),
+    Case("hello, 50 connections", 50),
+    Case("hello, 200 connections", 200),
+    Case("12 headers, 50 connections", 50, BROWSER),
+    Case("JSON echo, 50 connections", 50, posts=True),
+    Case(CLOSING, 50, ("Connection: close",)),
+]
+
+
+def measure(options: Options, results: Results) -> None:
+    """Measure every peer in every round, free and pinned."""
+    if shutil.which("wrk") is None:
+        results.skip("all", "wrk is not installed")
+        return
+    peers = present(SERVERS, options, results)
+    with body_script("application/json", JSON) as script:
+        for placement in options.placements:
+            measure_placed(options, results, peers, placement, script)
+
+
+def measure_placed(
+    options: Options, results: Results, peers: list[Peer], placement: str, script: str
+) -> None:
+    """Run all servers, and put them under each kind of load in turns."""
+    server_cpu, wrk_cpu = cpus(placement)
+    seconds = options.seconds or SECONDS
+    cases = [case for case in CASES if options.wants(case.name)]
+
+    def one(case: Case, peer: Peer, process: Process) -> None:
+        before = process.cpu()
+        found = wrk(
+            f"http://127.0.0.1:{process.port}/",
+            connections=case.connections,
+            seconds=seconds,
+            cpu=wrk_cpu,
+            headers=case.headers,
+            script=script if case.posts else None,
+        )
+        add_load(results, case.name, placement, peer.name, found, before, process.cpu())
+
+    with ExitStack() as stack:
+        busy = [
+            peer for peer in (*peers, BARE_CLOSING) if any(takes_part(peer, case) for case in cases)
+        ]
+        with options.turn():
+            processes = start(busy, stack, results, server_cpu, warm_up)
+        for case in cases:
+            steps = [
+                Step(f"{case.name}, {placement}", peer.name, partial(one, case, peer, process))
+                for peer, process in processes.items()
+                if takes_part(peer, case)
+            ]
+            interleave(options, results, options.rounds or ROUNDS, steps)
+
+
+def cpus(placement: str) -> tuple[int | None, int | None]:
+    """Give the CPU of the server, and that of the load; None: all."""
+    return (0, 1) if placement == "pinned" else (None, None)
+
+
+def add_load(
+    results: Results,
+    case: str,
+    placement: str,
+    peer: str,
+    found: Load,
+    before: float | None,
+    after: float | None,
+) -> None:
+    """Add what wrk found, and what CPU time the server spent, by its clock before and after."""
+    results.add(case, placement, peer, RATE, found.rate)
+    results.add(case, placement, peer, P99, found.p99)
+    if before is not None and after is not None:
+        results.add(case, placement, peer, CPU, (after - before) / found.requests * 1e6)
+
+
+def takes_part(peer: Peer, case: Case) -> bool:
+    """Whether a server can do that: the bare ones know no HTTP, and so not when to close."""
+    if peer == BARE_CLOSING:
+        return case.name == CLOSING
+    return peer.name != "bare" or not (case.posts or case.name == CLOSING)
+
+
+def warm_up(process: Process) -> None:
+    """Ask many times: all that is only imported, compiled or started once then is."""
+    deadline = time.monotonic() + READY
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", process.port)) == 0:
+                break
+        if time.monotonic() > deadline:
+            raise RuntimeError("nobody listens")
+        time.sleep(0.05)
+    with suppress(RuntimeError):
+        wrk(f"http://127.0.0.1:{process.port}/", connections=10, seconds=1)

@@ -5,36 +5,36 @@ from __future__ import annotations
 import socket
 import time
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import nhttp
-from benchmarks.report import Report, median, progress
+from benchmarks.options import Options, Step, interleave
+from benchmarks.results import OURS, Metric
 from nhttp import net
 
 if TYPE_CHECKING:
-    import argparse
+    from benchmarks.results import Results
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["measure"]
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the scenario's own options."""
-    parser.add_argument("--idle", type=int, nargs="+", default=[0, 1, 50, 200], metavar="N")
-    parser.add_argument("--rounds", type=int, default=10)
+STOP = Metric("stop", "ms", higher_is_better=False)
+ROUNDS = 10
+IDLE = (0, 1, 50, 200)
 
 
-def run(options: argparse.Namespace) -> Report:
+def measure(options: Options, results: Results) -> None:
     """Stop a server with so many idle connections, again and again."""
-    report = Report(
-        f"leaving the with block, {options.rounds} rounds",
-        ["idle connections", "median ms", "max ms"],
-    )
-    for idle in options.idle:
-        progress(f"{idle} connections")
-        times = [stop(idle) * 1000 for _ in range(options.rounds)]
-        report.add(idle, median(times), max(times))
-    progress("")
-    return report
+
+    def one(idle: int) -> None:
+        results.add(f"{idle:,} idle", "free", OURS, STOP, stop(idle) * 1000)
+
+    steps = [
+        Step(f"{idle:,} idle", OURS, partial(one, idle))
+        for idle in options.idle or IDLE
+        if options.wants(f"{idle:,} idle")
+    ]
+    interleave(options, results, options.rounds or ROUNDS, steps)
 
 
 def stop(idle: int) -> float:

@@ -1,48 +1,54 @@
-"""Large bodies: their speed, and what they do to the server's memory.
+"""Large bodies: their speed, and what they do to the memory of who sends or receives them.
 
-A raw client moves one large body at a time; the growth is the server process's peak (``VmHWM``)
-beyond what it had before (``VmRSS``).
+Servers are measured with a client that only sends and receives, clients with a server that does no
+more either, one body at a time. The growth is the peak of the process (``VmHWM``) beyond what it
+had before (``VmRSS``), after a small body.
 """
 
 from __future__ import annotations
 
 import socket
 import time
-from collections import defaultdict
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
-from benchmarks.peers import STREAMS, Peer, Process
-from benchmarks.report import Report, median, progress, ratio
+from benchmarks.options import Options, Step, interleave
+from benchmarks.peers import Peer, client, server
+from benchmarks.processes import Process, output_of, running
+from benchmarks.results import OURS, Metric
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable
 
-__all__ = ["add_arguments", "run"]
+    from benchmarks.results import Results
+
+__all__ = ["measure"]
 
 MIB = 1024 * 1024
 BLOCK = memoryview(bytes(MIB))
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the scenario's own options."""
-    parser.add_argument("--mib", type=int, default=1024, help="size of each body")
-    parser.add_argument("--rounds", type=int, default=3)
-
-
-@attrs.frozen
-class Transfer:
-    """What moving one body took."""
-
-    seconds: float
-    growth: int  # octets
+SPEED = Metric("speed", "MB/s", higher_is_better=True)
+GROWTH = Metric("growth", "MiB", higher_is_better=False)
+ROUNDS = 3
+SIZE = 1024
+SERVERS = {OURS: server(OURS, "nhttp_streams"), "bare": server("bare", "bare_streams")}
+CLIENTS = {
+    "download by the client": {
+        OURS: client(OURS, "nhttp_download"),
+        "bare": client("bare", "bare_download"),
+    },
+    "upload by the client": {
+        OURS: client(OURS, "nhttp_upload"),
+        "bare": client("bare", "bare_upload"),
+    },
+}
 
 
 @attrs.frozen
 class Kind:
-    """One way to move a body.
+    """One way to move a body to or from a server.
 
     Attributes:
         name: What the table calls it.
@@ -53,7 +59,7 @@ class Kind:
 
     name: str
     move: Callable[[socket.socket, int], None]
-    peers: frozenset[str] = frozenset(peer.name for peer in STREAMS)
+    peers: tuple[str, ...] = (OURS, "bare")
     rehearsed: bool = False
 
 
@@ -89,53 +95,57 @@ def upload(sock: socket.socket, how: str, size: int) -> None:
 KINDS = [
     Kind("download", lambda sock, size: download(sock, "length", size)),
     Kind("download, from a file", lambda sock, size: download(sock, "file", size), rehearsed=True),
-    Kind(
-        "download, chunked",
-        lambda sock, size: download(sock, "chunked", size),
-        frozenset({"nhttp"}),
-    ),
+    Kind("download, chunked", lambda sock, size: download(sock, "chunked", size), (OURS,)),
     Kind("upload", lambda sock, size: upload(sock, "length", size)),
-    Kind("upload, chunked", lambda sock, size: upload(sock, "chunked", size), frozenset({"nhttp"})),
+    Kind("upload, chunked", lambda sock, size: upload(sock, "chunked", size), (OURS,)),
 ]
 
 
-def run(options: argparse.Namespace) -> Report:
+def measure(options: Options, results: Results) -> None:
     """Move a body of each kind through each peer, in turns."""
-    size = options.mib * MIB
-    found: defaultdict[tuple[str, str], list[Transfer]] = defaultdict(list)
-    for turn in range(options.rounds):
-        for kind in KINDS:
-            for peer in STREAMS:
-                if peer.name in kind.peers:
-                    progress(f"round {turn + 1}: {kind.name}, {peer.name}")
-                    found[kind.name, peer.name].append(measure(peer, kind, size))
-    progress("")
-    report = Report(
-        f"one body of {options.mib} MiB, median of {options.rounds} rounds",
-        ["body", *(f"{peer.name} MB/s" for peer in STREAMS), "ratio"]
-        + [f"{peer.name} growth MiB" for peer in STREAMS],
-    )
-    for kind in KINDS:
-        transfers = [found[kind.name, peer.name] for peer in STREAMS]
-        speeds = [median(size / each.seconds / 1e6 for each in some) for some in transfers]
-        growth = [max((each.growth / MIB for each in some), default=None) for some in transfers]
-        report.add(kind.name, *speeds, ratio(speeds[0], speeds[1]), *growth)
-    return report
+    if not Path("/proc/self/status").exists():
+        results.skip("all", "there is no /proc to read memory from")
+        return
+    size = (options.mib or SIZE) * MIB
+    steps = [
+        Step(kind.name, name, partial(through_server, results, SERVERS[name], kind, size))
+        for kind in KINDS
+        for name in kind.peers
+        if options.invites(name) and options.wants(kind.name)
+    ]
+    steps += [
+        Step(case, name, partial(through_client, results, peer, case, size))
+        for case, peers in CLIENTS.items()
+        for name, peer in peers.items()
+        if options.invites(name) and options.wants(case)
+    ]
+    interleave(options, results, options.rounds or ROUNDS, steps)
 
 
-def measure(peer: Peer, kind: Kind, size: int) -> Transfer:
-    """Move one body through a fresh process."""
-    with peer.running() as process:
+def through_server(results: Results, peer: Peer, kind: Kind, size: int) -> None:
+    """Move one body through a fresh server."""
+    with running(peer.command) as process:
         # What only ever grows once has grown then.
         move(process, kind, size if kind.rehearsed else MIB)
         before = process.memory("VmRSS")
         began = time.perf_counter()
         move(process, kind, size)
         seconds = time.perf_counter() - began
-        return Transfer(seconds, max(0, process.memory("VmHWM") - before))
+        growth = max(0, process.memory("VmHWM") - before)
+    results.add(kind.name, "free", peer.name, SPEED, size / seconds / 1e6)
+    results.add(kind.name, "free", peer.name, GROWTH, growth / MIB)
 
 
 def move(process: Process, kind: Kind, size: int) -> None:
     """Move one body over a fresh connection."""
     with socket.create_connection(("127.0.0.1", process.port), timeout=60) as sock:
         kind.move(sock, size)
+
+
+def through_client(results: Results, peer: Peer, case: str, size: int) -> None:
+    """Move one body through a fresh client."""
+    with running(SERVERS["bare"].command) as process:
+        printed = output_of([*peer.command, str(process.port), str(size)], 120)
+    _, seconds, growth = printed.split()
+    results.add(case, "free", peer.name, SPEED, size / float(seconds) / 1e6)
+    results.add(case, "free", peer.name, GROWTH, int(growth) / MIB)

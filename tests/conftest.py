@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import socket
 import sys
 import threading
@@ -26,6 +27,15 @@ PATIENCE = 50  # milliseconds before the garbage is collected, which costs more 
 
 # Those wait a while for more work, and then end. Of the keeper its references are counted instead.
 MAY_STAY = {_threads.IDLE_NAME, _threads.KEEPER_NAME, TIMERS_NAME, WATCHER_NAME}
+
+
+def pytest_configure() -> None:
+    """See to it that Ctrl-C means something in the programs that tests start.
+
+    A shell that starts the tests in the background has them ignore it, which children inherit.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:

@@ -25,6 +25,7 @@ class Message:
     def __init__(self) -> None:
         self.told = Signal()
         self.complete = False
+        self.socket = Socket()
         self._write_ended = False
 
     def _tell_aborted(self) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +18,8 @@ import nhttp
 from nhttp._closing import LINGER_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from nhttp import IncomingMessage, ServerResponse
 
 
@@ -171,14 +173,19 @@ def test_serve_forever_returns_when_the_server_is_closed() -> None:
             server.serve_forever()
 
 
-def run(program: str) -> subprocess.Popen[str]:
-    """Start a program that prints its server's port."""
-    return subprocess.Popen(
+@contextmanager
+def run(program: str) -> Generator[subprocess.Popen[str]]:
+    """Start a program that prints its server's port, and see to it that it ends."""
+    with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(program)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_serve_forever_ends_with_ctrl_c() -> None:

@@ -66,8 +66,7 @@ class Ours:
         """Parse."""
         parser = RequestParser()
         for head in heads:
-            parser.feed(head)
-            event = parser.next_event()
+            event = parser.receive(head)
             assert isinstance(event, RequestHead)
             end = parser.next_event()
             assert isinstance(end, EndOfMessage)

@@ -339,12 +339,7 @@ class OutgoingMessage(Writable):
             chunk, encoding, callback = end_arguments(chunk, encoding, callback)
             if callback is not None:
                 self.once("finish", callback)
-        if chunk.__class__ is bytes:
-            data: BytesLike = chunk
-        elif chunk is None:
-            data = b""
-        else:
-            data = encode(chunk, encoding or self._default_encoding)
+        data = b"" if chunk is None else encode(chunk, encoding or self._default_encoding)
         with self._lock:
             if chunk is None and (self._write_ended or self._destroyed):
                 return self

@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,10 +31,12 @@ MAY_STAY = {_threads.IDLE_NAME, _threads.KEEPER_NAME, TIMERS_NAME, WATCHER_NAME}
 
 
 def pytest_configure() -> None:
-    """See to it that Ctrl-C means something in the programs that tests start.
+    """Find the benchmarks; see to it that Ctrl-C means something in programs that tests start.
 
     A shell that starts the tests in the background has them ignore it, which children inherit.
     """
+    # The benchmarks are in the project, and not in what is installed of it.
+    sys.path.append(str(Path(__file__).parents[1]))
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -141,10 +141,10 @@ def test_leaving_the_block_gives_running_requests_the_grace_and_destroys_them_th
         wire = stack.enter_context(Wire(server))
         wire.send(GET)
         assert asked.happens()
-        stack.pop_all()
-    assert gone.is_set()
-    assert wire.is_closed()
-    wire.socket.close()
+        kept = stack.pop_all()
+    with kept:
+        assert gone.happens()
+        assert wire.is_closed()
 
 
 def test_leaving_the_block_is_quick_however_many_connections_are_idle() -> None:

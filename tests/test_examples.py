@@ -261,19 +261,24 @@ def test_processes() -> None:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         reserved.bind(("127.0.0.1", 0))
         port: int = reserved.getsockname()[1]
-        process = subprocess.Popen(
-            [sys.executable, "-u", str(EXAMPLES / "processes.py"), str(port)],
+        # Buffered: each process then writes its line in one go.
+        environment = {key: os.environ[key] for key in os.environ if key != "PYTHONUNBUFFERED"}
+        with subprocess.Popen(
+            [sys.executable, str(EXAMPLES / "processes.py"), str(port)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env=environment,
             text=True,
             start_new_session=True,
-        )
-        assert process.stdout is not None
-        count = os.cpu_count() or 1
-        listening = {process.stdout.readline().split()[1] for _ in range(count)}
-        served = {ask(port, "GET", "/")[1].decode().split()[-1] for _ in range(20)}
-        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
-        _, errors = process.communicate(timeout=SECONDS)
+        ) as process:
+            try:
+                assert process.stdout is not None
+                count = os.cpu_count() or 1
+                listening = {process.stdout.readline().split()[1] for _ in range(count)}
+                served = {ask(port, "GET", "/")[1].decode().split()[-1] for _ in range(20)}
+            finally:
+                os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
+            _, errors = process.communicate(timeout=SECONDS)
     assert len(listening) == count
     assert served <= listening
     assert (process.returncode, errors) == (0, "")

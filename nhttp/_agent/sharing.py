@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import weakref
+from abc import ABC, abstractmethod
 from threading import get_ident
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ __all__ = ["Sharing"]
 _log = logging.getLogger("nhttp.client")
 
 
-class Sharing(EventEmitter):
+class Sharing(EventEmitter, ABC):
     """What an `Agent` is made of, behind its public face. Any thread may call any method.
 
     `_lock` (the emitter's) guards `_pool` and `_waiters`.
@@ -54,25 +55,25 @@ class Sharing(EventEmitter):
 
     # What the agent gives.
 
+    @abstractmethod
     def get_name(self, options: RequestOptions, /) -> str:
         """Give the name of the sockets that can serve a request."""
-        raise NotImplementedError
 
+    @abstractmethod
     def create_connection(
         self,
         options: RequestOptions,
         callback: Callable[[Exception | None, Socket | None], object] | None = None,
     ) -> Socket | None:
         """Make the socket for a request."""
-        raise NotImplementedError
 
+    @abstractmethod
     def keep_socket_alive(self, socket: Socket) -> bool:
         """Prepare a socket for being kept."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reuse_socket(self, socket: Socket, request: ClientRequest) -> None:
         """Prepare a kept socket for a request."""
-        raise NotImplementedError
 
     # How a request gets its socket.
 

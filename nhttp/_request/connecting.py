@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Self, TypeVarTuple
 
 from nhttp import _threads
@@ -48,13 +49,13 @@ class ConnectingRequest(SendingRequest):
 
     # What the layer above gives.
 
+    @abstractmethod
     def _run(self, name: str, channel: Channel | None, waiter: Waiter | None) -> None:
         """The request's own thread, in callback style."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _look_for_consumers(self) -> None:
         """Start reading if somebody listens for the answer by now."""
-        raise NotImplementedError
 
     # Getting a socket.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -71,13 +72,13 @@ class ReadingRequest(ConnectingRequest):
 
     # What the layer above gives.
 
+    @abstractmethod
     def _drop_answer(self) -> None:
         """Nobody can read the answer any more: free the socket."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _answer_over(self, error: BaseException | None) -> None:
         """The response has ended, or broken off; its own listeners were told."""
-        raise NotImplementedError
 
     # Reading, on whichever thread has claimed it.
 

@@ -7,6 +7,7 @@ the write lock; a failure to send is kept for later, because an answer may have 
 from __future__ import annotations
 
 import functools
+from abc import ABC, abstractmethod
 from enum import Enum
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -59,7 +60,7 @@ CALLBACKS: Final = Style.CALLBACKS
 BLOCKING: Final = Style.BLOCKING
 
 
-class SendingRequest(OutgoingMessage):
+class SendingRequest(OutgoingMessage, ABC):
     """The first layer of `ClientRequest`. Any thread may call any method."""
 
     options: RequestOptions
@@ -87,9 +88,9 @@ class SendingRequest(OutgoingMessage):
 
     # What the layers above give.
 
+    @abstractmethod
     def _begin(self) -> None:
         """Decide the style, once, and get a socket in that style."""
-        raise NotImplementedError
 
     # The head.
 

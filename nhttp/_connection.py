@@ -220,7 +220,7 @@ class Connection:
                 self._dispatch_expecting(head.lookup["expect"], request, response)
             else:
                 server.emit("request", request, response)
-            if not response._write_finished or request._flowing:
+            if request._flowing or not response._done():
                 self._see_through(request, response)
         except Exception as error:
             self._raised(error, request, response)
@@ -241,8 +241,6 @@ class Connection:
 
     def _see_through(self, request: IncomingMessage, response: ServerResponse) -> None:
         """Let the body flow if somebody wants it, until the response is finished."""
-        if response._done() and not request._flowing:
-            return
         request._drive_claimed()
         with response._lock:
             while not response._done() and not self._dead():

@@ -43,7 +43,7 @@ def answer(connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext
         found = asked(name)
         if found is not None:
             connection.context = found
-    except Exception:
+    except Exception:  # `ssl` would only print it
         _log.exception("no context for the name %r", name)
         return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
     return None

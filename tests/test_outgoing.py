@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from wire import GET, LAST, Answer, Signal, Wire, connected, ok, serving
+from wire import GET, LAST, Signal, Wire, answered, connected, ok, serving
 
 from nhttp.errors import InvalidArgument, StateError
 from nhttp.outgoing import BodyRule, OutgoingMessage, date_line
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 OLD = "GET / HTTP/1.0\r\n\r\n"
 OLD_KEPT = "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
 HEAD = "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"
-
-
-def answered(write: Callable[[ServerResponse], object], request: str = GET) -> Answer:
-    with connected(lambda _, response: write(response)) as wire:
-        return wire.ask(request, body=not request.startswith("HEAD"))
 
 
 def two_writes(response: ServerResponse) -> None:

@@ -9,24 +9,18 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from wire import GET, LAST, SECONDS, Answer, Signal, Wire, connected, ok, serving
+from wire import GET, LAST, SECONDS, Signal, Wire, answered, connected, ok, serving
 
 from nhttp import net
 from nhttp.errors import InvalidArgument, StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from nhttp import IncomingMessage, ServerResponse
 
 OLD = "GET / HTTP/1.0\r\n\r\n"
 HEAD = "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"
-
-
-def answered(write: Callable[[ServerResponse], object], request: str = GET) -> Answer:
-    with connected(lambda _, response: write(response)) as wire:
-        return wire.ask(request, body=not request.startswith("HEAD"))
 
 
 def not_by_the_kernel(*_: object) -> None:

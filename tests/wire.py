@@ -194,6 +194,12 @@ def connected(
         yield wire
 
 
+def answered(write: Callable[[nhttp.ServerResponse], object], request: str = GET) -> Answer:
+    """What a client sees of what a handler writes."""
+    with connected(lambda _, response: write(response)) as wire:
+        return wire.ask(request, body=not request.startswith("HEAD"))
+
+
 def ok(request: nhttp.IncomingMessage, response: nhttp.ServerResponse) -> None:
     """Answer with what was sent."""
     response.end(request.read())

@@ -6,7 +6,11 @@ import contextlib
 import socket
 import struct
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
+
+from nhttp import net
+from nhttp._agent.agent import Agent
+from nhttp._agent.options import RequestOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,3 +115,27 @@ def eventually(condition: Callable[[], bool], what: str, seconds: float = SECOND
             return
         pause.wait(0.005)
     assert condition(), what
+
+
+def fetch(agent: Agent, url: str) -> bytes:
+    body: bytes = agent.get(url).get_response().read()
+    return body
+
+
+def options(**keywords: Any) -> RequestOptions:
+    return RequestOptions.gather(None, keywords)
+
+
+class Making(Agent):
+    """Makes its sockets in the way a test asks for."""
+
+    def __init__(self, way: Any, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.way = way
+
+    def create_connection(self, options: Any, callback: Any = None) -> Any:
+        return self.way(options, callback)
+
+
+def connected_to(options: RequestOptions) -> net.Socket:
+    return net.Socket(socket.create_connection((options.target_host, options.target_port)))

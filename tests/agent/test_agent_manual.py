@@ -10,18 +10,18 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from agent_support import OK, Peer, RawServer, eventually
+from agent_support import OK, Making, Peer, RawServer, eventually, fetch, options
 from support import NO_THREADS_AT_EXIT, Recorder, in_thread
 
 from nhttp import net
 from nhttp._agent.agent import Agent
-from nhttp._agent.options import RequestOptions
 from nhttp.client import get, global_agent, request
 from nhttp.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from nhttp._agent.options import RequestOptions
     from nhttp.client import ClientRequest
     from nhttp.incoming import IncomingMessage
 
@@ -32,15 +32,6 @@ SECONDS = 10.0
 def server() -> Iterator[RawServer]:
     with RawServer() as server:
         yield server
-
-
-def fetch(agent: Agent, url: str) -> bytes:
-    body: bytes = agent.get(url).get_response().read()
-    return body
-
-
-def options(**keywords: Any) -> RequestOptions:
-    return RequestOptions.gather(None, keywords)
 
 
 # "reusing a single socket connection for each until the queue is empty, at which time the socket is
@@ -270,231 +261,6 @@ def test_agent_request_and_agent_get_use_the_agent(server: RawServer) -> None:
         assert done.wait(SECONDS)
         assert fetch(agent, server.url) == b"ok"
         assert server.connections == 1
-
-
-# agent.createConnection
-
-
-class Making(Agent):
-    """Makes its sockets in the way a test asks for."""
-
-    def __init__(self, way: Any, **keywords: Any) -> None:
-        super().__init__(**keywords)
-        self.way = way
-
-    def create_connection(self, options: Any, callback: Any = None) -> Any:
-        return self.way(options, callback)
-
-
-def connected_to(options: RequestOptions) -> net.Socket:
-    return net.Socket(socket_module.create_connection((options.target_host, options.target_port)))
-
-
-def back_later(options: RequestOptions, callback: Any) -> None:
-    in_thread(lambda: callback(None, connected_to(options)))
-
-
-WAYS: dict[str, Callable[[Any, Any], Any]] = {
-    "returned, connected": lambda options, _: connected_to(options),
-    "returned, connecting": lambda options, _: net.connect(options.target_port, "127.0.0.1"),
-    "called back, at once": lambda options, back: back(None, connected_to(options)),
-    "called back, connecting": lambda options, back: back(
-        None, net.connect(options.target_port, "127.0.0.1")
-    ),
-    "called back, later": back_later,
-}
-
-
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
-def test_create_connection_may_give_the_socket_in_either_way(way: Any, server: RawServer) -> None:
-    def way_without_result(options: Any, callback: Any) -> Any:
-        made = way(options, callback)
-        return made if isinstance(made, net.Socket) else None
-
-    with Making(way_without_result, keep_alive=True) as agent:
-        assert fetch(agent, server.url) == b"ok"
-        assert fetch(agent, server.url) == b"ok"
-        assert server.connections == 1
-
-
-def refuse(options: Any, callback: Any) -> Any:
-    raise LookupError("no")
-
-
-def back_with_error(options: Any, callback: Any) -> Any:
-    callback(LookupError("no"), None)
-
-
-def back_with_error_later(options: Any, callback: Any) -> Any:
-    in_thread(callback, LookupError("no"), None)
-
-
-@pytest.mark.parametrize("way", [refuse, back_with_error, back_with_error_later])
-def test_create_connection_may_fail(way: Any) -> None:
-    with Making(way, max_sockets=1) as agent:
-        for _ in range(2):  # the slot is free again
-            asked = agent.get("http://127.0.0.1:1/")
-            errors = Recorder(asked, "error")
-            with pytest.raises(LookupError, match="no"):
-                asked.get_response()
-            assert isinstance(errors.wait("error")[0], LookupError)
-        assert (agent.sockets, agent.requests, agent._pool.total) == ({}, {}, 0)
-
-
-def give_something_else(_options: Any, _callback: Any) -> str:
-    return "socket"
-
-
-def call_back_with_nothing(_options: Any, callback: Any) -> None:
-    callback(None, None)
-
-
-@pytest.mark.parametrize(
-    "way",
-    [give_something_else, call_back_with_nothing],
-    ids=["something else", "nothing"],
-)
-def test_create_connection_must_give_a_socket(way: Any) -> None:
-    with Making(way) as agent:
-        with pytest.raises(InvalidArgument, match="create_connection"):
-            agent.get("http://127.0.0.1:1/").get_response()
-        assert agent._pool.total == 0
-
-
-def test_a_second_socket_from_create_connection_is_destroyed(server: RawServer) -> None:
-    made: list[net.Socket] = []
-    late: list[Any] = []
-
-    def twice(options: RequestOptions, callback: Any) -> net.Socket:
-        late.append(callback)
-        made.extend(connected_to(options) for _ in range(3))
-        callback(None, made[1])
-        callback(None, made[0])
-        return made[0]
-
-    with Making(twice) as agent:
-        asked = agent.get(server.url)
-        late[0](None, made[2])
-        late[0](None, made[0])
-        assert asked.socket is made[0]
-        assert [sock.destroyed for sock in made] == [False, True, True]
-        assert asked.get_response().read() == b"ok"
-
-
-def test_a_request_given_up_while_create_connection_keeps_it_waiting(server: RawServer) -> None:
-    called = threading.Event()
-    callbacks: list[Any] = []
-
-    def never(options: RequestOptions, callback: Any) -> None:
-        callbacks.append(callback)
-        called.set()
-
-    with Making(never, max_sockets=1) as agent:
-        asked = agent.get(server.url, lambda response: None).on("error", lambda error: None)
-        assert called.wait(SECONDS)
-        asked.abort()
-        eventually(lambda: agent._pool.total == 0, "the slot stays reserved")
-        sock = net.connect(server.port, "127.0.0.1")
-        callbacks[0](None, sock)
-        assert sock.destroyed
-
-
-def test_create_connection_may_use_the_agent(server: RawServer) -> None:
-    """No lock is held while it runs."""
-
-    def nested(options: RequestOptions, callback: Any) -> net.Socket:
-        if options.path == "/outer":
-            assert fetch(agent, server.url + "/inner") == b"ok"
-            assert isinstance(agent.sockets, dict)
-            repr(agent)
-        return connected_to(options)
-
-    with Making(nested, keep_alive=True) as agent:
-        assert in_thread(fetch, agent, server.url + "/outer").result() == b"ok"
-
-
-# agent.keepSocketAlive, agent.reuseSocket
-
-
-class Hooked(Agent):
-    """Notes what it is asked."""
-
-    verdict: Any = True
-
-    def __init__(self, **keywords: Any) -> None:
-        super().__init__(keep_alive=True, **keywords)
-        self.asked: list[tuple[str, Any]] = []
-
-    def keep_socket_alive(self, socket: net.Socket) -> bool:
-        self.asked.append(("keep", socket))
-        repr(self)  # takes the lock: it is not held here
-        if isinstance(self.verdict, Exception):
-            raise self.verdict
-        return super().keep_socket_alive(socket) and self.verdict
-
-    def reuse_socket(self, socket: net.Socket, request: ClientRequest) -> None:
-        self.asked.append(("reuse", request))
-        repr(self)
-        super().reuse_socket(socket, request)
-
-
-def test_keep_and_reuse_are_called_around_the_time_in_the_pool(server: RawServer) -> None:
-    with Hooked() as agent:
-        first = agent.get(server.url)
-        first.get_response().read()
-        assert agent.asked == [("keep", first.socket)]
-        assert first.socket is not None
-        referenced = [first.socket._referenced]
-        second = agent.get(server.url)
-        assert agent.asked[1:] == [("reuse", second)]
-        assert [*referenced, first.socket._referenced] == [False, True]
-        second.get_response().read()
-
-
-@pytest.mark.parametrize("verdict", [False, None, 0])
-def test_a_falsy_result_of_keep_socket_alive_destroys_the_socket(
-    server: RawServer, verdict: Any
-) -> None:
-    with Hooked() as agent:
-        agent.verdict = verdict
-        asked = agent.get(server.url)
-        asked.get_response().read()
-        assert asked.socket is not None
-        assert asked.socket.destroyed
-        assert agent.free_sockets == {}
-
-
-def test_keep_socket_alive_that_raises_destroys_the_socket_and_is_logged(
-    server: RawServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    with Hooked() as agent:
-        agent.verdict = ZeroDivisionError()
-        assert fetch(agent, server.url) == b"ok"
-        assert agent._pool.total == 0
-    assert "keep_socket_alive" in caplog.text
-
-
-def test_a_socket_that_is_handed_on_at_once_was_not_in_the_pool(server: RawServer) -> None:
-    with Hooked(max_sockets=1) as agent:
-        first = agent.get(server.url)
-        waiting = in_thread(fetch, agent, server.url)
-        eventually(lambda: bool(agent.requests), "no request waits")
-        first.get_response().read()
-        assert waiting.result() == b"ok"
-        assert [what for what, _ in agent.asked] == ["keep"]
-
-
-def test_reuse_socket_that_raises_fails_the_request_and_frees_the_slot(server: RawServer) -> None:
-    class Broken(Agent):
-        def reuse_socket(self, socket: net.Socket, request: ClientRequest) -> None:
-            raise ZeroDivisionError
-
-    with Broken(keep_alive=True, max_sockets=1) as agent:
-        fetch(agent, server.url)
-        with pytest.raises(ZeroDivisionError):
-            agent.get(server.url).get_response()
-        assert agent._pool.total == 0
-        assert fetch(agent, server.url) == b"ok"
 
 
 # agent.destroy

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from wire import GET, LAST, Signal, Wire, connected, serving
+from wire import GET, LAST, Signal, Wire, answered, connected, serving
 
 import nhttp
 from nhttp import IncomingMessage as Request
@@ -15,17 +15,6 @@ from nhttp import ServerResponse as Response
 from nhttp.errors import StateError
 from nhttp.events import EventEmitter
 from nhttp.outgoing import OutgoingMessage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from wire import Answer
-
-
-def answered(write: Callable[[Response], object], request: str = GET) -> Answer:
-    """What a client sees of what a handler writes."""
-    with connected(lambda _, response: write(response)) as wire:
-        return wire.ask(request, body=not request.startswith("HEAD"))
 
 
 def test_response__created_by_the_server_and_passed_to_request() -> None:

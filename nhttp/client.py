@@ -238,6 +238,7 @@ class ClientRequest(ReadingRequest):
                 self._failure = failure
             waiter, self._waiter = self._waiter, None
             exchange = self._exchange
+            answered = self._answer is not None
             answer = None if self._answer is None else self._answer()
             self._pending = self._pending_callbacks = None
             self._notify()
@@ -247,9 +248,9 @@ class ClientRequest(ReadingRequest):
             waiter.cancel(failure)
         if exchange is not None:
             exchange.close(failure)
-        if answer is not None:
+        if answered:  # from then on it is the answer's to tell, if somebody still has it
             self._error_seen = True
-            if not answer.complete:
+            if answer is not None and not answer.complete:
                 answer._abort(failure)
         elif self._tell("error", failure):
             self._error_seen = True

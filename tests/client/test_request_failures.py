@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import socket
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -319,6 +320,28 @@ def test_abort_after_the_end_harms_nobody(caplog: pytest.LogCaptureFixture) -> N
         del req, second
         gc.collect()
     assert not caplog.records
+
+
+@pytest.mark.parametrize("callbacks", [False, True])
+def test_abort_after_an_answer_that_was_read_and_dropped_is_no_error(callbacks: bool) -> None:
+    dropped = threading.Event()
+
+    def take(response: IncomingMessage) -> None:
+        weakref.finalize(response, dropped.set)
+        response.resume()
+
+    with scripted(answer(OK)) as server, Agent() as agent:
+        req = request(server.url, agent=agent)
+        recorder = Recorder(req, "error", "abort", "close")
+        if callbacks:
+            req.on("response", take)
+        req.end()
+        if not callbacks:
+            assert req.get_response().read() == b"ok"
+        recorder.wait("close")
+        assert not callbacks or dropped.wait(SECONDS)
+        req.abort()
+        assert recorder.names == ["close", "abort"]
 
 
 def test_whoever_destroys_the_socket_resets_the_request() -> None:

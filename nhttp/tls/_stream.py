@@ -157,8 +157,8 @@ class SecureStream(Socket):
         """Give what is there once the handshake is done, waiting for it."""
         self._open_handle()
         engine, wire = self._engine, self._wire
-        assert engine is not None
-        assert wire is not None
+        if engine is None or wire is None:  # it failed just now, and this thread holds what is left
+            raise self._destroyed_error("use the connection")
         return engine, wire
 
     # Reading.

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import ssl
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from support import SECONDS, Recorder, in_thread, listening, port_of
@@ -28,7 +28,9 @@ from nhttp import net, tls
 from nhttp.errors import ConnectionReset, SocketTimeout, StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+_T = TypeVar("_T")
 
 
 @pytest.fixture
@@ -213,6 +215,35 @@ class TestOtherProtocols:
                 stream.read()
         assert caught.value.code == "ECONNRESET"
         assert caught.value.syscall == "handshake"
+
+    def test_a_write_that_came_before_it_failed_is_told_why(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stream = tls.TLSSocket(ca=CA)
+        holds, failed = threading.Event(), threading.Event()
+        monkeypatch.setattr(stream, "_hold", _then(holds.set, stream._hold))
+        monkeypatch.setattr(stream, "_connected", _then(failed.set, stream._connected))
+        with accepting() as (port, accept):
+            stream.connect(port, "127.0.0.1")
+            with stream._write_lock:
+                writing = in_thread(stream.write, b"hello")
+                assert holds.wait(SECONDS)
+                accept().shutdown(socket.SHUT_WR)
+                assert failed.wait(SECONDS)
+            with pytest.raises(ConnectionReset, match="handshake"):
+                writing.result()
+
+
+def _then(tell: Callable[[], object], method: Callable[[], _T]) -> Callable[[], _T]:
+    """The method, and afterwards that it was called."""
+
+    def call() -> _T:
+        try:
+            return method()
+        finally:
+            tell()
+
+    return call
 
 
 class TestStalling:

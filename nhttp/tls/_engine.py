@@ -139,17 +139,15 @@ class Engine:
     def _decrypt(self, plain: bytes) -> bytes:
         """Give `plain` and all that can be decrypted; `lock` is held."""
         parts = [plain] if plain else []
-        connection, buffered = self.object, self._incoming
+        read, buffered = self.object.read, self._incoming
         try:
-            while True:
-                part = connection.read(_RECORD)
-                if not part:
-                    self.ended = True
-                    break
+            # A record is given whole, so that nothing is left of it inside OpenSSL.
+            while part := read(_RECORD):
                 parts.append(part)
-                # Asking costs less than the exception that tells so.
-                if not buffered.pending and not connection.pending():
+                if not buffered.pending:  # costs less than the exception that tells so
                     break
+            else:
+                self.ended = True
         except _WantRead:
             pass
         except ssl.SSLZeroReturnError:

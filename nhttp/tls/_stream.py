@@ -23,7 +23,7 @@ from nhttp.tls._errors import cut_short, gone_in_handshake, tls_error, too_slow
 from nhttp.tls._wire import KernelWire, StreamWire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from nhttp.streams import BytesLike
     from nhttp.tls._engine import Engine
@@ -240,10 +240,10 @@ class SecureStream(Socket):
         engine, wire = self._engine, self._wire
         if engine is None or wire is None or self._connecting:
             engine, wire = self._opened()
+        total = len(chunks[0]) if len(chunks) == 1 else sum(map(len, chunks))
         engine.turn.acquire()
         try:
-            for parts in _batches(chunks):
-                size = sum(map(len, parts))
+            for size, parts in _batches(chunks, total):
                 out = engine.encrypt(parts) or self._encrypt_while_reading(engine, wire, parts)
                 sent = self._send_quickly(out)
                 if sent < len(out):
@@ -372,13 +372,14 @@ class SecureStream(Socket):
         return engine is not None and engine.has_data
 
 
-def _batches(chunks: Sequence[BytesLike]) -> Iterator[list[BytesLike]]:
-    """Give what is to be encrypted and sent in one go each time."""
-    total = sum(map(len, chunks))
+def _batches(chunks: Sequence[BytesLike], total: int) -> Iterable[tuple[int, list[BytesLike]]]:
+    """Give what is to be encrypted and sent in one go each time, and how many octets that is."""
     if total < _JOIN_BELOW:
-        if total:
-            yield [chunks[0] if len(chunks) == 1 else b"".join(chunks)]
-        return
+        return [(total, [chunks[0] if len(chunks) == 1 else b"".join(chunks)])] if total else []
+    return _large_batches(chunks)
+
+
+def _large_batches(chunks: Sequence[BytesLike]) -> Iterator[tuple[int, list[BytesLike]]]:
     batch: list[BytesLike] = []
     size = 0
     for chunk in chunks:
@@ -389,7 +390,7 @@ def _batches(chunks: Sequence[BytesLike]) -> Iterator[list[BytesLike]]:
             size += len(part)
             view = view[len(part) :]
             if size == _PIECE:
-                yield batch
+                yield size, batch
                 batch, size = [], 0
     if batch:
-        yield batch
+        yield size, batch

@@ -7,13 +7,16 @@ or by way of `Origin.seen`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import queue
+import random
 import shutil
 import socket
 import subprocess
+import threading
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -23,7 +26,7 @@ import nhttp
 from nhttp import net
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
     from nhttp.net import Socket
@@ -247,3 +250,48 @@ def has_ipv6() -> bool:
     except OSError:
         return False
     return True
+
+
+def nginx_program() -> str:
+    """Give the path of nginx, which Debian does not put on everybody's path."""
+    binary = "/usr/sbin/nginx"
+    return binary if os.access(binary, os.X_OK) else program("nginx")
+
+
+@contextlib.contextmanager
+def running(argv: list[str], **options: Any) -> Generator[subprocess.Popen[str]]:
+    """Run a server; it is ended by its own pid."""
+    process = subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=SECONDS)
+
+
+def free_port() -> int:
+    """Give a port for a program that cannot choose one itself.
+
+    It lies below those that the kernel gives out, which tests in other processes get meanwhile.
+    """
+    chance = random.SystemRandom()  # these processes all begin with the same seed
+    while True:
+        port = chance.randrange(10_000, 32_768)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
+def await_port(port: int, process: subprocess.Popen[str], log: Path | None = None) -> None:
+    """Wait until a program listens; `log` is where it says why it does not."""
+    pause = threading.Event()
+    while not _answers(port):
+        assert process.poll() is None, log and log.read_text()
+        pause.wait(0.01)
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), SECONDS):
+        return True
+    return False

@@ -5,25 +5,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import gzip
 import http.server
 import json
-import os
-import socket
-import subprocess
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from interop_support import HELLO, SECONDS, Origin, digest, pattern, program
+from interop_support import (
+    HELLO,
+    SECONDS,
+    Origin,
+    await_port,
+    digest,
+    free_port,
+    nginx_program,
+    pattern,
+    program,
+    running,
+)
 
 from nhttp._agent.agent import Agent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Iterator
 
     from nhttp.incoming import IncomingMessage
     from nhttp.net import Socket
@@ -98,19 +105,6 @@ def ask(request: pytest.FixtureRequest) -> Callable[..., Answered]:
 def agent() -> Iterator[Agent]:
     with Agent(keep_alive=True, max_sockets=1) as agent:
         yield agent
-
-
-@contextlib.contextmanager
-def running(argv: list[str], **options: Any) -> Generator[subprocess.Popen[str]]:
-    """Run a server; it is ended by its own pid."""
-    process = subprocess.Popen(
-        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.communicate(timeout=SECONDS)
 
 
 # Node.
@@ -272,23 +266,9 @@ http {{
 """
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port
-
-
-def answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), SECONDS):
-        return True
-    return False
-
-
 @pytest.fixture(scope="module")
 def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    binary = "/usr/sbin/nginx"
-    if not os.access(binary, os.X_OK):
-        binary = program("nginx")
+    binary = nginx_program()
     folder = tmp_path_factory.mktemp("nginx")
     (folder / "root").mkdir()
     (folder / "root" / "file").write_bytes(pattern(1_000_000))
@@ -296,12 +276,10 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with Origin().listen() as origin:
         config = folder / "nginx.conf"
         config.write_text(NGINX.format(folder=folder, port=port, origin=origin.port))
-        argv = [binary, "-c", str(config), "-p", str(folder), "-e", str(folder / "error.log")]
+        log = folder / "error.log"
+        argv = [binary, "-c", str(config), "-p", str(folder), "-e", str(log)]
         with running(argv) as process:
-            pause = threading.Event()
-            while not answers(port):
-                assert process.poll() is None, (folder / "error.log").read_text()
-                pause.wait(0.01)
+            await_port(port, process, log)
             yield f"http://127.0.0.1:{port}"
 
 

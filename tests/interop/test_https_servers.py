@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.server
-import os
-import socket
 import ssl
 import subprocess
 import threading
@@ -13,13 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from https_support import CLIENT, write_files
-from interop_support import SECONDS, digest, pattern, program
+from interop_support import (
+    SECONDS,
+    await_port,
+    digest,
+    free_port,
+    nginx_program,
+    pattern,
+    program,
+    running,
+)
 from tls_support import CA
 
 from nhttp import https, tls
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from nhttp.incoming import IncomingMessage
@@ -43,7 +49,8 @@ class Answered:
 
 
 def ask(agent: https.Agent, url: str, body: bytes = b"", **options: Any) -> Answered:
-    asked = agent.request(url, **options)
+    # Who has the same port on the other loopback address is somebody else.
+    asked = agent.request(url, family=4, **options)
     asked.end(body) if body else asked.end()
     return Answered(asked.get_response(SECONDS))
 
@@ -57,44 +64,12 @@ def agent(request: pytest.FixtureRequest) -> Iterator[https.Agent]:
         yield agent
 
 
-@contextlib.contextmanager
-def running(argv: list[str]) -> Generator[subprocess.Popen[str]]:
-    """Run a server; it is ended by its own pid."""
-    process = subprocess.Popen(
-        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.communicate(timeout=SECONDS)
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tls")
     write_files(folder)
     (folder / "file").write_bytes(pattern(1_000_000))
     return folder
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port
-
-
-def answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), SECONDS):
-        return True
-    return False
-
-
-def await_port(port: int, process: subprocess.Popen[str]) -> None:
-    pause = threading.Event()
-    while not answers(port):
-        assert process.poll() is None
-        pause.wait(0.01)
 
 
 # --- Node --------------------------------------------------------------------------------------
@@ -210,15 +185,14 @@ http {{
 
 @pytest.fixture(scope="module")
 def nginx(files: Path) -> Iterator[str]:
-    binary = "/usr/sbin/nginx"
-    if not os.access(binary, os.X_OK):
-        binary = program("nginx")
+    binary = nginx_program()
     port = free_port()
     config = files / "nginx.conf"
     config.write_text(NGINX.format(folder=files, port=port))
-    argv = [binary, "-c", str(config), "-p", str(files), "-e", str(files / "error.log")]
+    log = files / "error.log"
+    argv = [binary, "-c", str(config), "-p", str(files), "-e", str(log)]
     with running(argv) as process:
-        await_port(port, process)
+        await_port(port, process, log)
         yield f"https://localhost:{port}"
 
 
@@ -243,7 +217,7 @@ def test_openssl_s_server(files: Path, agent: https.Agent) -> None:
         *(program("openssl"), "s_server", "-quiet", "-WWW", "-accept", f"127.0.0.1:{port}"),
         *("-cert", str(files / "cert.pem"), "-key", str(files / "key.pem")),
     ]
-    with running(["sh", "-c", 'cd "$0" && exec "$@"', str(files), *argv]) as process:
+    with running(argv, cwd=files, stderr=subprocess.DEVNULL) as process:
         await_port(port, process)
         answer = ask(agent, f"https://localhost:{port}/file")
     assert digest(answer.body) == digest(pattern(1_000_000))

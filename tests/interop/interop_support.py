@@ -208,7 +208,7 @@ def program(name: str, variable: str | None = None) -> str:
     """Give the path of a program, or skip the test that asks.
 
     Args:
-        name: Looked for on the path.
+        name: Looked for on the path, and where servers are that not everybody has on it.
         variable: An environment variable that names the program instead.
     """
     if variable is not None:
@@ -216,7 +216,7 @@ def program(name: str, variable: str | None = None) -> str:
         if path is None:
             pytest.skip(f"{variable} names no program")
         return path
-    found = shutil.which(name)
+    found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if found is None:
         pytest.skip(f"{name} is not installed")
     return found
@@ -250,12 +250,6 @@ def has_ipv6() -> bool:
     except OSError:
         return False
     return True
-
-
-def nginx_program() -> str:
-    """Give the path of nginx, which Debian does not put on everybody's path."""
-    binary = "/usr/sbin/nginx"
-    return binary if os.access(binary, os.X_OK) else program("nginx")
 
 
 @contextlib.contextmanager

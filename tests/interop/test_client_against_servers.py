@@ -21,7 +21,6 @@ from interop_support import (
     await_port,
     digest,
     free_port,
-    nginx_program,
     pattern,
     program,
     running,
@@ -268,7 +267,7 @@ http {{
 
 @pytest.fixture(scope="module")
 def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    binary = nginx_program()
+    binary = program("nginx")
     folder = tmp_path_factory.mktemp("nginx")
     (folder / "root").mkdir()
     (folder / "root" / "file").write_bytes(pattern(1_000_000))

@@ -15,7 +15,6 @@ from interop_support import (
     await_port,
     digest,
     free_port,
-    nginx_program,
     pattern,
     program,
     running,
@@ -185,7 +184,7 @@ http {{
 
 @pytest.fixture(scope="module")
 def nginx(files: Path) -> Iterator[str]:
-    binary = nginx_program()
+    binary = program("nginx")
     port = free_port()
     config = files / "nginx.conf"
     config.write_text(NGINX.format(folder=files, port=port))

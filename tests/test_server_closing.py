@@ -208,6 +208,25 @@ def test_serve_forever_ends_with_ctrl_c() -> None:
     assert (output, errors, process.returncode) == ("interrupted\nclosed True\n", "", 0)
 
 
+def test_serve_forever_notices_an_interrupt_that_did_not_wake_it() -> None:
+    program = """
+        import _thread, nhttp, threading
+        def interrupt():
+            while not server._closed._cond._waiters:
+                pass
+            _thread.interrupt_main()
+        try:
+            with nhttp.create_server().listen(0, "127.0.0.1") as server:
+                threading.Thread(target=interrupt).start()
+                server.serve_forever()
+        except KeyboardInterrupt:
+            print("interrupted")
+    """
+    with run(program) as process:
+        output, errors = process.communicate(timeout=SECONDS)
+    assert (output, errors, process.returncode) == ("interrupted\n", "", 0)
+
+
 def test_unref_lets_the_process_end_and_ref_does_not() -> None:
     program = """
         import nhttp, sys

@@ -31,6 +31,7 @@ __all__ = ["Server"]
 _log = logging.getLogger("nhttp.net")
 
 GRACE_SECONDS = 5.0  # what leaving a `with` block gives running work
+LOOK_SECONDS = 0.5  # how late `serve_forever` may notice a signal
 
 
 class Server(EventEmitter):
@@ -308,7 +309,10 @@ class Server(EventEmitter):
             raise StateError(
                 "the server is not listening: call listen first", "ERR_SERVER_NOT_RUNNING"
             )
-        self._closed.wait()
+        # Again and again: a signal that comes in the moment in which a wait begins does not end it,
+        # and is noticed when it ends.
+        while not self._closed.wait(LOOK_SECONDS):
+            pass
 
     def __enter__(self) -> Self:
         return self

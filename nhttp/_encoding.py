@@ -47,7 +47,7 @@ def normalize(encoding: str) -> str:
     Raises:
         InvalidArgument: No such encoding (``ERR_UNKNOWN_ENCODING``).
     """
-    name = _ALIASES.get(encoding) or _ALIASES.get(encoding.lower())
+    name = _ALIASES.get(encoding) or _ALIASES.get(str(encoding).lower())
     if name is None:
         known = ", ".join(sorted(set(_ALIASES.values())))
         raise InvalidArgument(

@@ -318,8 +318,7 @@ class EventEmitter:
 
     def event_names(self) -> list[str]:
         """Give the names of the events that have listeners, in the order of their first ones."""
-        with self._lock:
-            return list(self._listeners)
+        return list(self._listeners)
 
     def set_max_listeners(self, limit: float, /) -> Self:
         """Set how many listeners an event may have before a leak is suspected.
@@ -336,7 +335,7 @@ class EventEmitter:
         Raises:
             InvalidArgument: The limit is negative or not a number.
         """
-        if not limit >= 0:  # NaN is not, either
+        if not _is_limit(limit):
             message = f"the limit of listeners must be 0 or more, not {limit!r}"
             raise InvalidArgument(message, "ERR_INVALID_ARG_VALUE")
         self._max_listeners = limit
@@ -545,6 +544,10 @@ def _check_callable(listener: object) -> Listener:
         message = f"a listener must be callable, not {type(listener).__name__}"
         raise InvalidArgument(message, "ERR_INVALID_ARG_TYPE")
     return listener
+
+
+def _is_limit(limit: object) -> bool:
+    return isinstance(limit, (int, float)) and limit >= 0  # NaN is not, either
 
 
 def _unheard(args: tuple[Any, ...]) -> BaseException:

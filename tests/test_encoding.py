@@ -6,6 +6,7 @@ import array
 import base64
 import ctypes
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -41,8 +42,8 @@ class TestNormalize:
     def test_aliases(self, name: str, alias: str) -> None:
         assert normalize(alias) == name
 
-    @pytest.mark.parametrize("unknown", ["", "utf", "utf32", "rot13"])
-    def test_unknown(self, unknown: str) -> None:
+    @pytest.mark.parametrize("unknown", ["", "utf", "utf32", "rot13", None, 8])
+    def test_unknown(self, unknown: Any) -> None:
         with pytest.raises(InvalidArgument, match="unknown encoding") as caught:
             normalize(unknown)
         assert caught.value.code == "ERR_UNKNOWN_ENCODING"

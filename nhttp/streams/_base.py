@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import ClassVar, Self, TypeAlias
 
 from nhttp._encoding import BytesLike
@@ -94,6 +95,20 @@ class Stream(EventEmitter):
         name = type(self).__name__
         return StateError(f"cannot {doing}: the {name} was destroyed", "ERR_STREAM_DESTROYED")
 
+    def _is_loss(self, error: BaseException) -> bool:
+        """Whether this is what a call says on a stream that has broken, or was destroyed."""
+        # `destroy` may have been given anything as the reason.
+        return isinstance(error, (OSError, StateError)) or error is self._failure
+
+    @contextmanager
+    def _ignoring_loss(self) -> Generator[None, None, None]:
+        """Ignore, within a ``with`` block, that the stream has broken or was destroyed."""
+        try:
+            yield
+        except Exception as error:
+            if not self._is_loss(error):
+                raise
+
     def _late(self, doing: str, code: str) -> StateError:
         """Give what a call raises that comes after the end."""
         return StateError(f"cannot {doing}: the {type(self).__name__} was ended already", code)
@@ -104,7 +119,7 @@ class Stream(EventEmitter):
             self._notify()
 
     def _wait(self, timeout: float | None = None) -> bool:
-        """Wait for `_notify`; `_lock` is held by the caller."""
+        """Wait for `_notify`, False when the time was up first; `_lock` is held by the caller."""
         if self._changed is None:
             self._changed = threading.Condition(self._lock)
         return self._changed.wait(timeout)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nhttp.errors import StateError
+from nhttp.errors import InvalidArgument
+from nhttp.streams._writable import Writable
 
 if TYPE_CHECKING:
     from nhttp.streams._readable import Readable
-    from nhttp.streams._writable import Writable
 
 __all__ = ["Pipe"]
 
@@ -21,6 +21,7 @@ class Pipe:
     """
 
     def __init__(self, source: Readable, destination: Writable, *, end: bool) -> None:
+        _check_writable(destination)
         self.source = source
         self.destination = destination
         self.end = end
@@ -30,8 +31,7 @@ class Pipe:
         self.destination.emit("pipe", self.source)
         self.destination.on("drain", self.on_drain)
         self.destination.on("close", self.on_close)
-        if self.end:
-            self.source.on("end", self.on_end)
+        self.source.on("end", self.on_end)
         if self.attached:
             self.source.prepend_listener("data", self.on_data)
         if not self.attached:
@@ -56,32 +56,44 @@ class Pipe:
     def on_data(self, chunk: Any) -> None:
         try:
             taken = self.destination.write(chunk)
-        except StateError:  # ended, or destroyed, by somebody else
-            self.source.unpipe(self.destination)
-            return
-        except OSError as error:
-            self.destination.destroy(error)  # if it has not done so itself
+        except Exception as error:
+            if not self.destination._is_loss(error):
+                raise
+            if isinstance(error, OSError):
+                self.destination.destroy(error)  # if it has not done so itself
             self.source.unpipe(self.destination)
             return
         if not taken:
-            self.waiting = True
+            with self.source._lock:
+                self.waiting = True
             self.source.pause()
             # It may have been drained in between, and 'drain' is not told twice.
             if not self.destination.writable_need_drain:
                 self.source._go_on(self)
 
     def on_drain(self) -> None:
-        if self.waiting:
+        with self.source._lock:
+            waiting = self.waiting
+        if waiting:
             self.source._go_on(self)
 
     def on_end(self) -> None:
-        try:
-            self.destination.end()
-        except (OSError, StateError):
-            self.source.unpipe(self.destination)
+        if self.end:
+            with self.destination._ignoring_loss():
+                self.destination.end()
+        self.source.unpipe(self.destination)
 
     def on_close(self) -> None:
         # A response is also told 'close' when its client has ended its side alone, and may still be
         # waiting for the answer: what can be written to is written to.
         if self.destination.destroyed:
             self.source.unpipe(self.destination)
+
+
+def _check_writable(destination: object) -> None:
+    if not isinstance(destination, Writable):
+        raise InvalidArgument(
+            f"pipe() wants a streams.Writable, not {type(destination).__name__}; into a file goes "
+            "shutil.copyfileobj(stream, file)",
+            "ERR_INVALID_ARG_TYPE",
+        )

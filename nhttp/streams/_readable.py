@@ -151,7 +151,10 @@ class Readable(Source):
         return self._pull(math.inf if size is None or size < 0 else size)
 
     def readline(self, size: int | None = -1, /) -> bytes:
-        """Read up to and with the next line feed, `size` octets at the most (`io.IOBase`)."""
+        """Read up to and with the next line feed, `size` octets at the most (`io.IOBase`).
+
+        At the end, what is left; ``b""`` when nothing is. Raises what `read` does.
+        """
         return self._pull(math.inf if size is None or size < 0 else size, line=True)
 
     def _pull(self, size: float, *, line: bool = False) -> bytes:
@@ -172,7 +175,7 @@ class Readable(Source):
             self._put_back(self._nothing().join(parts))
             raise
         if self._source_ended:
-            self._end_if_drained()
+            self._end_if_pulled()
         joined: bytes = parts[0] if len(parts) == 1 else self._nothing().join(parts)
         return joined
 
@@ -180,14 +183,29 @@ class Readable(Source):
         """Read what is there: blocks only when nothing is, and for one block of the source.
 
         Inside a ``'readable'`` listener it does not block: ``b""`` means that nothing is kept.
+        Elsewhere that is the end.
+
+        Args:
+            size: How many octets at the most; negative or None: all of them.
+
+        Raises:
+            Exception: As for `read`.
         """
         chunk: bytes = self._nothing()
         if size == 0 or (self._dispatching == threading.get_ident() and not self._rest):
             return chunk
         chunk = self._take(math.inf if size is None or size < 0 else size)
         if self._source_ended:
-            self._end_if_drained()
+            self._end_if_pulled()
         return chunk
+
+    def _end_if_pulled(self) -> None:
+        """Emit ``'end'`` if what was just taken is the last; the caller saw `_source_ended`.
+
+        Not inside a 'readable' listener, who is given it first: the driver sees to it afterwards.
+        """
+        if self._dispatching != threading.get_ident():
+            self._end_if_drained()
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:
         """Read into `buffer`, one block at the most; 0 at the end (`io.BufferedIOBase`)."""
@@ -242,6 +260,13 @@ class Readable(Source):
     def _wanted(self) -> bool:
         """Whether somebody wants to be given data."""
         return self._flowing is True or self._hears("readable")
+
+    def _keep_driving(self) -> bool:
+        """Decide whether the thread that has set `_driven` goes on as the driver, or is done."""
+        with self._lock:
+            # In one step with the look: who asks for data from now on starts a driver.
+            self._driven = self._wanted()
+            return self._driven
 
     def _drive_safely(self) -> None:
         """Drive on this thread; a listener that raises ends the stream, and is logged."""
@@ -347,6 +372,9 @@ class Readable(Source):
 
         Returns:
             `destination`, so that pipes can be chained.
+
+        Raises:
+            InvalidArgument: `destination` is no `Writable`; for a file see `shutil.copyfileobj`.
         """
         pipe = Pipe(self, destination, end=end)
         with self._lock:

@@ -65,7 +65,12 @@ class Source(Stream):
         """
         while True:
             with self._lock:
-                while self._reader and not self._rest and not self._source_ended:
+                while (
+                    self._reader
+                    and not self._rest
+                    and not self._source_ended
+                    and not self._destroyed
+                ):
                     self._wait()
                 if self._rest or self._source_ended:
                     return self._cut(limit, line=line)
@@ -148,9 +153,13 @@ class Source(Stream):
         """Put something in front of what is kept."""
         if chunk:
             with self._lock:
-                rest = self._rest[self._rest_from :] if self._rest else self._nothing()
-                self._rest, self._rest_from = chunk + rest, 0
-                self._notify()
+                self._prepend(chunk)
+
+    def _prepend(self, chunk: Any) -> None:
+        """Put something in front of what is kept; `_lock` is held."""
+        rest = self._rest[self._rest_from :] if self._rest else self._nothing()
+        self._rest, self._rest_from = chunk + rest, 0
+        self._notify()
 
     def _end_if_drained(self) -> None:
         """Emit ``'end'`` if the last octet was taken; the caller saw `_source_ended`."""
@@ -212,6 +221,7 @@ class Source(Stream):
             encoding: How text becomes octets on a stream of octets. Default: ``"utf8"``.
 
         Raises:
+            InvalidArgument: `chunk` is of another kind, or the encoding is not known.
             StateError: ``'end'`` was emitted (``ERR_STREAM_UNSHIFT_AFTER_END_EVENT``).
         """
         decoder = self._decoder
@@ -222,6 +232,8 @@ class Source(Stream):
         else:
             # In front of everything: a character is whole in here, or never will be.
             data = Decoder(decoder.encoding).decode(bytes(encode(chunk)), final=True)
-        if self._end_emitted:
-            raise self._late("unshift", "ERR_STREAM_UNSHIFT_AFTER_END_EVENT")
-        self._put_back(data)
+        with self._lock:
+            if self._end_emitted:
+                raise self._late("unshift", "ERR_STREAM_UNSHIFT_AFTER_END_EVENT")
+            if data:
+                self._prepend(data)

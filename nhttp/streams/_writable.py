@@ -65,6 +65,7 @@ class Writable(Stream):
 
     writable_high_water_mark: int = HIGH_WATER_MARK
 
+    # Guarded by `_lock`, but for the last two:
     _corked = 0
     _pending: list[BytesLike] | None = None  # written while corked
     _pending_size = 0  # octets in `_pending`, while there is one
@@ -73,7 +74,7 @@ class Writable(Stream):
     _write_ended = False  # `end` was called
     _write_finished = False  # and everything was handed on
     _sealed = False  # `end` has handed on the last octets; guarded by `_write_lock`
-    _default_encoding: str | None = None
+    _default_encoding: str | None = None  # for whoever sets it to order
 
     def __init__(self, write_lock: threading.Lock | None = None) -> None:
         super().__init__()
@@ -118,7 +119,7 @@ class Writable(Stream):
     @property
     def writable_need_drain(self) -> bool:
         """Whether a `write` returned False and ``'drain'`` is still to come."""
-        return self._need_drain
+        return self._need_drain and not self._write_ended
 
     @property
     def closed(self) -> bool:
@@ -194,16 +195,17 @@ class Writable(Stream):
             callback: A listener for ``'finish'``.
 
         Raises:
-            StateError: A chunk is given after an earlier `end` (``ERR_STREAM_WRITE_AFTER_END``).
+            InvalidArgument: `chunk` is of another kind.
+            StateError: A chunk is given after an earlier `end` (``ERR_STREAM_WRITE_AFTER_END``), or
+                after `destroy`.
+            OSError: The other side is gone.
         """
         chunk, encoding, callback = end_arguments(chunk, encoding, callback)
         data = None if chunk is None else encode(chunk, encoding or self._default_encoding)
         if callback is not None:
             self.once("finish", callback)
         with self._lock:
-            if self._write_ended and data is None:
-                return self
-            if self._destroyed and data is None:
+            if data is None and (self._write_ended or self._destroyed):
                 return self
             self._check_writable()
             self._write_ended = True
@@ -227,7 +229,7 @@ class Writable(Stream):
             self._corked += 1
 
     def uncork(self) -> None:
-        """Undo one `cork`; the last one sends what was kept."""
+        """Undo one `cork`; the last one sends what was kept, and raises what `write` would."""
         with self._lock:
             if not self._corked:
                 return
@@ -237,7 +239,11 @@ class Writable(Stream):
         self.flush()
 
     def flush(self) -> None:
-        """Send what was written while corked (`io.IOBase`); nothing else is ever kept here."""
+        """Send what was written while corked (`io.IOBase`); nothing else is ever kept here.
+
+        Raises:
+            OSError: The other side is gone.
+        """
         with self._writing(), self._write_lock:
             chunks, callbacks = self._take_pending()
             if chunks:
@@ -256,7 +262,11 @@ class Writable(Stream):
             self.write(line)
 
     def set_default_encoding(self, encoding: str) -> Self:
-        """Set what `write` and `end` assume for text when they are not told."""
+        """Set what `write` and `end` assume for text when they are not told.
+
+        Raises:
+            InvalidArgument: Unknown encoding.
+        """
         self._default_encoding = normalize(encoding)
         return self
 
@@ -302,7 +312,7 @@ class Writable(Stream):
             if self._write_finished or self._destroyed:
                 return
             self._write_finished = True
-            if self._changed is not None:
+            if self._changed is not None:  # `_notify`, without a call: every message ends here
                 self._changed.notify_all()
             if self._latch_unheard("finish"):
                 return

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from conformance_support import BIG, Collected, Far, Kind, Throttled, feed
 from support import SECONDS, Recorder, in_thread
 
-from nhttp.errors import StateError
+from nhttp.errors import InvalidArgument, StateError
 
 if TYPE_CHECKING:
     from nhttp.streams import Duplex
@@ -73,6 +74,15 @@ class Writing(Kind):
         stream.uncork()
         assert recorder.names == ["drain"]
         assert not stream.writable_need_drain
+        assert len(far.receive(stream.writable_high_water_mark)) == stream.writable_high_water_mark
+
+    def test_behind_the_end_no_drain_is_to_come(self, stream: Any, far: Far) -> None:
+        recorder = Recorder(stream, "drain")
+        stream.cork()
+        assert not stream.write(bytes(stream.writable_high_water_mark))
+        stream.end()
+        assert not stream.writable_need_drain
+        assert recorder.names == []
         assert len(far.receive(stream.writable_high_water_mark)) == stream.writable_high_water_mark
 
     def test_end_sends_what_is_corked(self, stream: Duplex, far: Far) -> None:
@@ -156,6 +166,44 @@ class Piping(Kind):
         recorder.wait("end")
         assert destination.data == b"x"
         assert not destination.writable_ended
+
+    @pytest.mark.parametrize("end", [True, False])
+    def test_a_pipe_that_is_over_leaves_nothing_behind(
+        self, stream: Duplex, far: Far, end: bool
+    ) -> None:
+        destination = Collected()
+        recorder = Recorder(destination, "finish", "unpipe")
+        stream.pipe(destination, end=end)
+        far.send(b"x")
+        far.end()
+        recorder.wait("unpipe")
+        assert recorder.names == (["finish", "unpipe"] if end else ["unpipe"])
+        for event in ("data", "end"):
+            assert stream.listener_count(event) == 0
+        for event in ("drain", "close"):
+            assert destination.listener_count(event) == 0
+
+    @pytest.mark.parametrize("destination", [io.BytesIO(), None])
+    def test_pipe_to_what_is_no_writable(self, stream: Duplex, far: Far, destination: Any) -> None:
+        with pytest.raises(InvalidArgument, match="copyfileobj"):
+            stream.pipe(destination)
+        far.send(b"x")
+        assert stream.read(1) == b"x"
+
+    def test_pipe_to_what_is_destroyed_while_it_is_written_to(
+        self, stream: Duplex, far: Far
+    ) -> None:
+        class Leaving(Collected):
+            def _writev(self, chunks: Any) -> None:
+                raise self.destroy(ValueError("enough"))._destroyed_error("write")
+
+        destination = Leaving()
+        recorder = Recorder(destination, "unpipe")
+        stream.pipe(destination)
+        far.send(b"x")
+        recorder.wait("unpipe")
+        far.send(b"y")
+        assert stream.read(1) == b"y"
 
     def test_pipe_into_itself_echoes(self, stream: Duplex, far: Far) -> None:
         stream.pipe(stream)

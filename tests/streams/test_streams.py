@@ -124,6 +124,26 @@ class TestReadable:
         stream.give(b"abc")
         assert sorted(reader.result() for reader in readers) == [b"a", b"b", b"c"]
 
+    def test_destroy_wakes_a_reader_that_waits_for_another(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stream, waiting = Held(), threading.Event()
+        first = in_thread(stream.read)
+        assert stream.entered.acquire(timeout=SECONDS)
+
+        def wait(timeout: float | None = None) -> bool:
+            waiting.set()
+            return Held._wait(stream, timeout)
+
+        monkeypatch.setattr(stream, "_wait", wait)
+        second = in_thread(stream.read)
+        assert waiting.wait(SECONDS)
+        stream.destroy()
+        with pytest.raises(StateError, match="destroyed"):
+            second.result()
+        stream.go.release()
+        first.result()
+
     def test_characters_stay_in_order_between_two_readers(self) -> None:
         text = "aß€😀" * 500
         octets = text.encode()

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["on_one_core", "release"]
 
 # The cores of threads before the first one was pinned; empty until then. A thread inherits those of
-# the thread that starts it, so that what a pinned thread starts has to be told.
+# the thread that starts it, so that what a pinned thread starts has to be told. No lock: threads
+# that race here append the same, and the first counts.
 _before: list[set[int]] = []
 
 

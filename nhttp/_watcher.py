@@ -119,9 +119,9 @@ class EpollPoller:
         return [descriptor for descriptor, _ in self._epoll.poll(timeout)]
 
     def confirm(self, watch: Watch, /) -> bool:
-        now = select.poll()
-        now.register(watch.descriptor, self._mask(watch) & ~select.EPOLLONESHOT)
-        if now.poll(0):
+        poll = select.poll()
+        poll.register(watch.descriptor, self._mask(watch) & ~select.EPOLLONESHOT)
+        if poll.poll(0):
             return True
         with suppress(OSError):  # as above
             self._epoll.modify(watch.descriptor, self._mask(watch))

@@ -59,20 +59,22 @@ def _blank(kind: type[Error]) -> Error:
 class InvalidArgument(Error, TypeError, ValueError):
     """An argument was refused before anything was sent.
 
-    Raised for header names, header values, reason phrases, methods and paths with characters that
-    may not be there, and for options of the wrong kind.
+    Raised for header names, header values, reason phrases, methods, URLs and paths with characters
+    that may not be there, and for options of the wrong kind.
 
     Codes: ``ERR_INVALID_ARG_TYPE``, ``ERR_INVALID_ARG_VALUE``, ``ERR_INVALID_CHAR``,
-    ``ERR_INVALID_HTTP_TOKEN``, ``ERR_HTTP_INVALID_HEADER_VALUE``, ``ERR_HTTP_INVALID_STATUS_CODE``,
-    ``ERR_UNKNOWN_ENCODING``.
+    ``ERR_INVALID_HTTP_TOKEN``, ``ERR_INVALID_PROTOCOL``, ``ERR_INVALID_URL``,
+    ``ERR_UNESCAPED_CHARACTERS``, ``ERR_HTTP_INVALID_HEADER_VALUE``,
+    ``ERR_HTTP_INVALID_STATUS_CODE``, ``ERR_SOCKET_BAD_PORT``, ``ERR_UNKNOWN_ENCODING``.
     """
 
 
 class StateError(Error, RuntimeError):
     """A call came too late or too early: the object is not in the state for it.
 
-    Codes: ``ERR_HTTP_HEADERS_SENT``, ``ERR_STREAM_WRITE_AFTER_END``, ``ERR_STREAM_DESTROYED``,
-    ``ERR_SERVER_ALREADY_LISTEN``, ``ERR_SERVER_NOT_RUNNING``, ``ERR_STREAM_CANNOT_PIPE``.
+    Codes: ``ERR_HTTP_HEADERS_SENT``, ``ERR_HTTP_BODY_NOT_ALLOWED``, ``ERR_INVALID_STATE``,
+    ``ERR_STREAM_WRITE_AFTER_END``, ``ERR_STREAM_DESTROYED``, ``ERR_STREAM_PREMATURE_CLOSE``,
+    ``ERR_STREAM_UNSHIFT_AFTER_END_EVENT``, ``ERR_SERVER_NOT_RUNNING``, ``EISCONN``, ``ENOTCONN``.
     """
 
 
@@ -106,7 +108,8 @@ class SocketError(Error, OSError):
 
     Attributes:
         errno: The number behind `code`, or ``None``; of a failed look-up, the resolver's number.
-        syscall: What failed, in Node's words: ``"connect"``, ``"read"``, ``"write"``, ``"listen"``.
+        syscall: What failed, in Node's words: ``"connect"``, ``"bind"``, ``"read"``, ``"write"``,
+            ``"listen"``, ``"accept"``, or TLS's ``"handshake"``; ``""`` where nothing was tried.
     """
 
     def __init__(self, message: str, code: str, *, syscall: str = "") -> None:
@@ -140,7 +143,10 @@ class BrokenPipe(SocketError, BrokenPipeError):
 
 
 class SocketTimeout(SocketError, TimeoutError):
-    """A deadline passed (``ETIMEDOUT``, ``ESOCKETTIMEDOUT``, ``ERR_HTTP_REQUEST_TIMEOUT``)."""
+    """A deadline passed.
+
+    Codes: ``ETIMEDOUT``, ``ERR_HTTP_REQUEST_TIMEOUT``, ``ERR_TLS_HANDSHAKE_TIMEOUT``.
+    """
 
 
 class LookupFailed(SocketError, socket.gaierror):
@@ -194,6 +200,7 @@ def socket_error(error: OSError, syscall: str, where: str = "") -> SocketError:
     if number is None:
         number = next((n for kind, n in _BY_BUILTIN.items() if isinstance(error, kind)), errno.EIO)
     code = errno.errorcode.get(number, "EIO")
-    detail = f": {error.strerror}" if error.strerror else ""
+    words = error.strerror or (str(error) if code == "EIO" else "")
+    detail = f": {words}" if words else ""
     kind = _BY_ERRNO.get(number, SocketError)
     return kind(f"{syscall} {code}{suffix}{detail}", code, syscall=syscall)

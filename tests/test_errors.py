@@ -152,7 +152,6 @@ def test_socket_error_goes_by_the_number(number: int, kind: type[SocketError], c
         (ConnectionRefusedError(), ConnectionRefused, "ECONNREFUSED"),
         (ConnectionAbortedError(), ConnectionAborted, "ECONNABORTED"),
         (BrokenPipeError(), BrokenPipe, "EPIPE"),
-        (OSError("cannot read from timed out object"), SocketError, "EIO"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, OSError) else "",
 )
@@ -169,6 +168,12 @@ def test_socket_error_with_a_number_that_has_no_name() -> None:
     error = socket_error(OSError(99999, "odd"), "read")
     assert type(error) is SocketError
     assert str(error) == "read EIO: odd"
+
+
+def test_socket_error_without_anything_but_words() -> None:
+    error = socket_error(OSError("AF_UNIX path too long"), "listen")
+    assert type(error) is SocketError
+    assert str(error) == "listen EIO: AF_UNIX path too long"
 
 
 def test_socket_error_leaves_out_what_it_does_not_know() -> None:

@@ -40,8 +40,8 @@ _SHORTAGE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 class Listening:
     """One listening socket.
 
-    `run` is its thread; any thread may call `stop` and `fileno`. `ref` and `unref` are called with
-    the server's `_lock` held, which guards `referenced`.
+    `run` is its thread; any thread may call `stop`, `share` and `fileno`. `ref` and `unref` are
+    called with the server's `_lock` held, which guards `referenced`.
 
     Shutting the socket down has it refuse connections at once, for everybody who listens on it. So
     where that may be others, another server or another process, it is only closed.
@@ -55,11 +55,11 @@ class Listening:
         self.stopping = threading.Event()
         self.referenced = False
         # Held while the handle is shut down or closed, neither of which blocks: a descriptor that
-        # was closed may be somebody else's already.
+        # was closed may be somebody else's already. Guards `_shared` and `_file`, too.
         self._handle_lock = threading.Lock()
         self._handle = handle
         self._handle.setblocking(False)
-        self.shared = shared
+        self._shared = shared
         self._woken, self._waker = os.pipe()  # tells the accept thread to stop
         # A Unix socket's file, removed at the end if it is still the same one.
         self._file = None if path is None else _file(path)
@@ -73,6 +73,11 @@ class Listening:
         if self.referenced:
             self.referenced = False
             _threads.unref()
+
+    def share(self) -> None:
+        """Somebody else is about to listen on the same socket."""
+        with self._handle_lock:
+            self._shared = True
 
     def fileno(self) -> int:
         return self._handle.fileno()
@@ -153,7 +158,7 @@ class Listening:
             if self._handle.fileno() < 0:
                 return
             os.write(self._waker, b"\0")
-            if not self.shared:
+            if not self._shared:
                 with contextlib.suppress(OSError):  # not everywhere: then closing it must do
                     self._handle.shutdown(socket.SHUT_RDWR)
 
@@ -168,7 +173,10 @@ class Listening:
             self.unref()
 
     def _remove_file(self) -> None:
-        """Remove a Unix socket's file, once: whoever listens there next need not wait."""
+        """Remove a Unix socket's file, once: whoever listens there next need not wait.
+
+        `_handle_lock` is held.
+        """
         file, self._file = self._file, None
         if file is not None and _identity(file[0]) == file[1]:
             with contextlib.suppress(OSError):

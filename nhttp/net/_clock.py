@@ -52,10 +52,7 @@ class Clock(Descriptor):
         Raises:
             InvalidArgument: `seconds` is negative or not a number.
         """
-        if not seconds >= 0:  # NaN is not, either
-            raise InvalidArgument(
-                f"a timeout is 0 or more seconds, not {seconds!r}", "ERR_INVALID_ARG_VALUE"
-            )
+        _check_seconds(seconds)
         if callback is not None:
             if seconds:
                 self._add_listener("timeout", callback, once=True)
@@ -71,9 +68,10 @@ class Clock(Descriptor):
         self._timeout = seconds
         self._active = moment = now()
         # Stored first, then looked: the timer thread does both the other way round. So one of the
-        # two sees what the other did, and mostly there is nothing to be done.
+        # two sees what the other did, and mostly there is nothing to be done. Not `scheduled`: what
+        # is entered there for an earlier moment is put off to `when` without a look at this clock.
         deadline = self._deadline
-        if seconds and (deadline is None or moment + seconds < deadline.scheduled):
+        if seconds and (deadline is None or moment + seconds < deadline.when):
             self._arm()
 
     def _set_limit(self, moment: float) -> None:
@@ -112,7 +110,8 @@ class Clock(Descriptor):
             self._arm()  # for what is still to come: octets, and another silence behind them
 
     def _expire(self) -> None:
-        if self._on_idle is not None and self._on_idle(self):
+        on_idle = self._on_idle  # once: another thread may be taking it away
+        if on_idle is not None and on_idle(self):
             return
         if self._hears("timeout"):
             _threads.run(self.emit, "timeout", name="nhttp-timeout")
@@ -128,3 +127,11 @@ class Clock(Descriptor):
     def _stop_clock(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
+
+
+def _check_seconds(seconds: object) -> None:
+    # NaN is not 0 or more, either.
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
+        raise InvalidArgument(
+            f"a timeout is 0 or more seconds, not {seconds!r}", "ERR_INVALID_ARG_VALUE"
+        )

@@ -70,13 +70,15 @@ class Descriptor(Duplex):
     _closing = False  # a thread has begun, or is about, to close the descriptor
     _refs = 0  # what was told to the keeper: 1 while open and referenced
     _options: tuple[tuple[int, int, int], ...] = ()  # set before there was a connection
-    _probing: tuple[bool, float] | None = None  # what `set_keep_alive` was told last
-    _unseen = False  # failed on its own thread, and nobody has been told
     # Not guarded:
     _owner = 0  # ident of a thread that holds it for as long as it serves the connection
     _gone = False  # 'close' was emitted; set before `_on_closed` is called
-    _served = False  # a server's connection whose thread is done
+    _served = False  # a server's connection whose thread is done; guarded by the server's `_lock`
     _peer: tuple[Any, ...] | str | bytes | None = None  # known from `accept`, asked for otherwise
+    # What `set_keep_alive` was told last: two threads that disagree are for them to order.
+    _probing: tuple[bool, float] | None = None
+    # Failed on its own thread, and nobody has been told. Decides only whether that is logged.
+    _unseen = False
     # Who is told when the descriptor has been closed: the server that counts connections.
     _on_closed: Callable[[Any], object] | None = None
     # The exchange that uses the connection: told by whoever destroys it, so that its thread wakes.
@@ -161,8 +163,9 @@ class Descriptor(Duplex):
                 # or whose peer is gone, refuses; then nobody is blocked.
                 with contextlib.suppress(OSError):
                     handle.shutdown(socket.SHUT_RDWR)
-            if self._on_destroyed is not None:
-                self._on_destroyed()
+            on_destroyed = self._on_destroyed  # once: another thread may be taking it away
+            if on_destroyed is not None:
+                on_destroyed()
         finally:
             self._release()
 
@@ -185,7 +188,7 @@ class Descriptor(Duplex):
         """
         try:
             self._hold()
-        except (OSError, StateError):
+        except Exception:  # destroyed, for whatever reason
             return
         handle = self._handle
         if handle is not None:
@@ -237,11 +240,15 @@ class Descriptor(Duplex):
 
     def _keep_alive_while_open(self) -> None:
         with self._lock:
-            if self._refs or not self._referenced or self._destroyed:
-                return
-            # Under the lock: whoever finds `_refs` at 1 may undo it.
-            _threads.ref()
-            self._refs = 1
+            self._take_ref()
+
+    def _take_ref(self) -> None:
+        """Have the process kept alive, if that is wanted and not done; `_lock` is held."""
+        if self._refs or not self._referenced or self._destroyed:
+            return
+        # Under the lock: whoever finds `_refs` at 1 may undo it.
+        _threads.ref()
+        self._refs = 1
 
     def _stop_keeping_alive(self) -> None:
         with self._lock:
@@ -251,15 +258,19 @@ class Descriptor(Duplex):
 
     def ref(self) -> Self:
         """Keep the process alive while this socket is open (the default)."""
-        self._referenced = True
-        if self._handle is not None or self._connecting:
-            self._keep_alive_while_open()
+        with self._lock:
+            self._referenced = True
+            if self._handle is not None or self._connecting:
+                self._take_ref()
         return self
 
     def unref(self) -> Self:
         """Let the process end although this socket is open."""
-        self._referenced = False
-        self._stop_keeping_alive()
+        with self._lock:  # both in one step: a `ref` comes before it, or after it
+            self._referenced = False
+            refs, self._refs = self._refs, 0
+        if refs:
+            _threads.unref()
         return self
 
     # Options.
@@ -294,7 +305,7 @@ class Descriptor(Duplex):
             if not connected:
                 self._options = (*self._options, (level, option, value))
         if connected:
-            with contextlib.suppress(OSError, StateError), Hold(self):
+            with self._ignoring_loss(), Hold(self):
                 set_option(self._open_handle(), level, option, value)
         return self
 
@@ -304,9 +315,13 @@ class Descriptor(Duplex):
         """Ask the connected socket something; None when there is none, or it does not know."""
         if self._handle is None or self._connecting:
             return None
-        with contextlib.suppress(OSError, StateError), Hold(self):
-            return question(self._open_handle())
-        return None
+        try:
+            with Hold(self):
+                return question(self._open_handle())
+        except Exception as error:
+            if not self._is_loss(error):
+                raise
+            return None
 
     def address(self) -> Address | str | None:
         """The local address, or a Unix socket's path; None while there is no connection."""

@@ -14,7 +14,7 @@ from nhttp.net._address import Address, describe, family_name
 if TYPE_CHECKING:
     from nhttp.streams import Callback
 
-__all__ = ["Dial", "Line", "Route", "check_port"]
+__all__ = ["Dial", "Line", "Route", "check_path", "check_port", "look_up"]
 
 _FAMILIES = {0: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
 
@@ -74,19 +74,17 @@ class Dial:
             host, listener = None, host
         if isinstance(port, str) and not port.isdigit():
             port, path = None, port
-        if path is not None and not path:
-            raise InvalidArgument("a path cannot be empty", "ERR_INVALID_ARG_VALUE")
         if family not in _FAMILIES:
             raise InvalidArgument(f"family is 4, 6 or 0, not {family!r}", "ERR_INVALID_ARG_VALUE")
         self.listener = listener
-        self.path = path
-        self.host = host or "localhost"
+        self.path = None if path is None else check_path(path)
+        self.host = _text("host", host) or "localhost"
         self.port = 0 if path is not None else check_port(port)
         self._family = _FAMILIES[family]
         self._addresses: list[tuple[Any, ...]] = []  # once they are known
         self._local: tuple[str, int] | None = None
         if local_address or local_port:
-            self._local = (local_address or "", check_port(local_port))
+            self._local = (_text("local_address", local_address), check_port(local_port))
 
     def run(self, line: Line) -> None:
         """Connect, blocking; returns with a connection, or when nobody wants it any more.
@@ -113,14 +111,9 @@ class Dial:
         """Whether no name has to be looked up: it is an address already, or a Unix path."""
         if self.path is not None:
             return True
-        numeric = socket.AI_NUMERICHOST
         try:
-            self._addresses = list(
-                socket.getaddrinfo(
-                    self.host, self.port, self._family, socket.SOCK_STREAM, flags=numeric
-                )
-            )
-        except (OSError, UnicodeError):
+            self._addresses = look_up(self.host, self.port, self._family, socket.AI_NUMERICHOST)
+        except OSError:
             return False
         return True
 
@@ -128,35 +121,66 @@ class Dial:
         if self._addresses:
             return self._addresses
         try:
-            return list(socket.getaddrinfo(self.host, self.port, self._family, socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
-            # A name that IDNA cannot encode is no name.
-            failure = error if isinstance(error, OSError) else _no_such_name(error)
-            raise socket_error(failure, "connect", f"{self.host}:{self.port}") from error
+            return look_up(self.host, self.port, self._family)
+        except OSError as error:
+            raise socket_error(error, "connect", f"{self.host}:{self.port}") from error
 
     def _try(self, line: Line, family: int, address: Any, where: str) -> None:
         """Connect to one address; returns as well when the connection is not wanted any more."""
-        handle = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            handle = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:  # out of descriptors, say
+            raise socket_error(error, "connect", where) from error
         if not line._take_handle(handle):
             handle.close()
             return
+        step = ("connect", where)
         try:
             if family == socket.AF_UNIX:
                 # Where the queue is full this says so, as in Node. Waiting there would be a wait
                 # that `destroy` cannot end: Linux wakes it for the listener's sake only.
                 handle.setblocking(False)
             elif self._local is not None:
+                step = ("bind", "{}:{}".format(*self._local))
                 handle.bind(self._local)
+                step = ("connect", where)
             handle.connect(address)
             handle.setblocking(True)
         except OSError as error:
             if line._drop_handle():
                 handle.close()
-            raise socket_error(error, "connect", where) from error
+            raise socket_error(error, *step) from error
 
 
-def _no_such_name(error: UnicodeError) -> OSError:
-    return socket.gaierror(socket.EAI_NONAME, str(error))
+def look_up(host: str, port: int, family: int = 0, flags: int = 0) -> list[tuple[Any, ...]]:
+    """Give the addresses of a host as `socket.getaddrinfo` does, blocking.
+
+    Raises:
+        OSError: There are none, or the resolver cannot be asked.
+    """
+    try:
+        return list(socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, flags))
+    except UnicodeError as error:  # a name that IDNA cannot encode is no name
+        raise socket.gaierror(socket.EAI_NONAME, str(error)) from error
+
+
+def _text(name: str, given: object) -> str:
+    """Give an argument that is text, ``""`` for none, or refuse it."""
+    if given is not None and not isinstance(given, str):
+        raise InvalidArgument(f"{name} is a str, not {given!r}", "ERR_INVALID_ARG_TYPE")
+    return given or ""
+
+
+def check_path(path: object) -> str:
+    """Give the path of a Unix socket, or refuse it."""
+    if not isinstance(path, str):
+        raise InvalidArgument(f"a path is a str, not {path!r}", "ERR_INVALID_ARG_TYPE")
+    # Linux has names that begin with NUL, for sockets without a file.
+    if not path or ("\0" in path and path[0] != "\0"):
+        raise InvalidArgument(
+            f"a path cannot be empty, or have NUL in it: {path!r}", "ERR_INVALID_ARG_VALUE"
+        )
+    return path
 
 
 def check_port(port: object) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from nhttp.errors import InvalidArgument
-from nhttp.net._dial import check_port
+from nhttp.net._dial import check_path, check_port, look_up
 
 if TYPE_CHECKING:
     from nhttp.net._address import Address
@@ -54,11 +54,12 @@ class ListenRequest:
 
     def _check(self) -> None:
         self.port = check_port(self.port)
+        self.host = self.host or None  # for no host, as for none
         fd = self.fd
         if fd is not None and (not isinstance(fd, int) or isinstance(fd, bool) or fd < 0):
             raise InvalidArgument(f"fd is a file descriptor, not {fd!r}", "ERR_INVALID_ARG_VALUE")
-        if self.path is not None and not self.path:
-            raise InvalidArgument("a path cannot be empty", "ERR_INVALID_ARG_VALUE")
+        if self.path is not None:
+            self.path = check_path(self.path)
 
     def _take_positional(self, args: list[Any]) -> None:
         while args and args[-1] is None:
@@ -112,12 +113,11 @@ class ListenRequest:
             return self._take_over(), None
         if self.path is not None:
             handle = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            return self._bind(handle, self.path), self.path
+            has_file = not self.path.startswith("\0")
+            return self._bind(handle, self.path), self.path if has_file else None
         if self.host is None:
             return self._bind_everywhere(), None
-        family, _, _, _, address = socket.getaddrinfo(
-            self.host, self.port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE
-        )[0]
+        family, _, _, _, address = look_up(self.host, self.port, flags=socket.AI_PASSIVE)[0]
         return self._bind(self._tcp(family), address), None
 
     def _take_over(self) -> socket.socket:
@@ -130,8 +130,10 @@ class ListenRequest:
         try:
             handle.listen(self.backlog)
         except OSError:
-            if handle is not self.handle:
-                handle.detach() if self.fd is not None else handle.close()
+            if self.fd is not None:
+                handle.detach()  # the descriptor stays the caller's
+            elif handle is not self.handle:
+                handle.close()
             raise
         return handle
 

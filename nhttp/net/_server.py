@@ -114,7 +114,7 @@ class Server(EventEmitter):
         self._open: set[Socket] = set()
         self._cut_off = False  # closed, and its connections destroyed: no more of them
         self._referenced = True
-        self._changed = threading.Condition(self._lock)  # `_open` shrank, or the server closed
+        self._changed = threading.Condition(self._lock)  # `_open` is empty, or it listens again
         self._closed = threading.Event()  # not listening, 'close' emitted
         self._closed.set()
         if connection_listener is not None:
@@ -189,6 +189,9 @@ class Server(EventEmitter):
                 listens for ``'error'``, who is then told instead.
         """
         request = ListenRequest(args, options)
+        other = request.handle._listening if isinstance(request.handle, Server) else None
+        if other is not None:
+            other.share()  # first: should it stop just now, it must not shut down what is ours, too
         before = self._listening
         try:
             handle, path = self._open_listener(request, before)
@@ -200,9 +203,6 @@ class Server(EventEmitter):
                 self.once("listening", request.callback)  # the listener may try again
             self.emit("error", failure)
             return self
-        other = request.handle._listening if isinstance(request.handle, Server) else None
-        if other is not None:
-            other.shared = True
         shared = request.handle is not None or request.fd is not None
         listening = Listening(self, handle, path, shared=shared)
         with self._lock:
@@ -216,9 +216,9 @@ class Server(EventEmitter):
         if before is not None:
             before.stop()
         self._unlatch("listening", "close")
-        if request.callback is not None:
-            self.once("listening", request.callback)
         try:
+            if request.callback is not None:
+                self.once("listening", request.callback)
             _threads.run(listening.run, name="nhttp-accept")
         except BaseException:
             self.close()
@@ -319,13 +319,10 @@ class Server(EventEmitter):
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-        if not self._wait_idle(self.grace):
+        if not self.wait_closed(self.grace):
             self.close_all_connections()
             # Handlers see their sockets fail; one that never looks cannot be stopped.
-            self._wait_idle(self.grace)
-
-    def _wait_idle(self, seconds: float) -> bool:
-        return self.wait_closed(seconds)
+            self.wait_closed(self.grace)
 
     def get_connections(self, callback: Callable[[None, int], object] | None = None) -> int:
         """Count the open connections.

@@ -1,8 +1,8 @@
 """Socket: a TCP or Unix stream with Node's events, and blocking calls on the same object.
 
-How its descriptor is shared by threads, and when it is closed, is in `_descriptor`; how a
-connection is made, in `_dial`. Knows the operating system's sockets, timers and `streams`; nothing
-of HTTP.
+How its descriptor is shared by threads, and when it is closed, is in `_descriptor`; how long it may
+be silent, in `_clock`; how a connection is made, in `_dial`. Knows the operating system's sockets,
+timers and `streams`; nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -66,6 +66,11 @@ class Socket(Clock):
         fd: The file descriptor of a connected stream socket to take over instead.
         allow_half_open: Whether writing goes on after the peer has ended its side. Default: False,
             the peer's end then ends this side too.
+
+    Attributes:
+        allow_half_open: As given; a change counts if it comes before the peer's end.
+        bytes_read: Octets received so far; with TLS, after decrypting.
+        bytes_written: Octets handed to the kernel so far; with TLS, before encrypting.
 
     Events, beside those of `Duplex`, on the socket's own thread if nothing else is said. An error
     that ended it there and that nobody was told, by ``'error'`` or by a call, is logged.
@@ -269,13 +274,6 @@ class Socket(Clock):
         self._latch("connect")
         self._latch("ready")
 
-    def _keep_driving(self) -> bool:
-        """Decide whether the thread that connected goes on as the driver, or is done."""
-        with self._lock:
-            # In one step with the look: who asks for data from now on starts a driver.
-            self._driven = self._wanted()
-            return self._driven
-
     def _leave_driving(self) -> None:
         with self._lock:
             self._driven = False
@@ -293,8 +291,8 @@ class Socket(Clock):
         """The socket's own thread: deliver what comes until the stream is over."""
         try:
             self._hold()
-        except (OSError, StateError):
-            return  # destroyed meanwhile
+        except Exception:  # destroyed meanwhile, for whatever reason
+            return
         try:
             self._drive_safely()
         finally:
@@ -340,7 +338,7 @@ class Socket(Clock):
                 if self._write_finished:
                     self.destroy()
             elif not self.allow_half_open:
-                with contextlib.suppress(OSError, StateError):
+                with self._ignoring_loss():
                     self.end()
 
     # Writing.
@@ -435,7 +433,7 @@ class Socket(Clock):
     def _watch_peer(self) -> None:
         """Nobody may ever read again, so nobody would notice the peer's end: have it watched."""
         # Refused when somebody else watches it, who then sees to it, or when it is closed.
-        with contextlib.suppress(OSError, ValueError, RuntimeError), Hold(self):
+        with contextlib.suppress(ValueError, RuntimeError), self._ignoring_loss(), Hold(self):
             watch = _watcher.watch(self._open_handle(), self._peer_ended)
             with self._lock:
                 self._watch = watch
@@ -450,7 +448,7 @@ class Socket(Clock):
         What stands there can still be read. But nothing will happen any more by itself, so the
         process need not wait for it.
         """
-        with contextlib.suppress(OSError, StateError):
+        with self._ignoring_loss():
             with Hold(self):
                 left = self._peek()
             if not left:

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -98,6 +100,7 @@ class TestSorting:
             (({"fd": "5"},), {}, "ERR_INVALID_ARG_VALUE"),
             (({"fd": True},), {}, "ERR_INVALID_ARG_VALUE"),
             ((), {"fd": -1}, "ERR_INVALID_ARG_VALUE"),
+            (("/a\0b",), {}, "ERR_INVALID_ARG_VALUE"),
         ],
     )
     def test_refused(self, args: Any, options: dict[str, Any], code: str) -> None:
@@ -141,8 +144,9 @@ class TestOpening:
         assert not server.listening
 
     @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
-    def test_everywhere_is_both_kinds_of_address(self, server: Server) -> None:
-        with listening(server, 0):
+    @pytest.mark.parametrize("host", [(), ("",)])
+    def test_everywhere_is_both_kinds_of_address(self, server: Server, host: Any) -> None:
+        with listening(server, 0, *host):
             recorder = Recorder(server, "connection")
             for host in ("127.0.0.1", "::1"):
                 socket.create_connection((host, port_of(server))).close()
@@ -180,6 +184,21 @@ class TestOpening:
             assert server.address() == str(path)
             dial(server)
         assert not path.exists()
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="Linux has these names")
+    def test_unix_without_a_file(self, server: Server) -> None:
+        name = f"\0nhttp-test-{os.getpid()}"
+        with listening(server, name):
+            assert server.address() == name
+            dial(server)
+            with pytest.raises(OSError, match="EADDRINUSE"):
+                net.create_server().listen(name)
+        with listening(server, name):
+            dial(server)
+
+    def test_a_path_that_is_too_long(self, server: Server, tmp_path: Path) -> None:
+        with pytest.raises(OSError, match="too long"):
+            server.listen(str(tmp_path / ("a" * 200)))
 
     def test_the_file_of_another_server_stays(self, server: Server, tmp_path: Path) -> None:
         path = tmp_path / "s"
@@ -232,6 +251,24 @@ class TestOpening:
             other.close()
             dial(server)
 
+    def test_another_server_that_is_closed_meanwhile(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        original = ListenRequest.open
+
+        def open_and_close(request: ListenRequest) -> Any:
+            opened = original(request)
+            other.close()
+            return opened
+
+        recorder = Recorder(server, "connection")
+        with listening(net.create_server()) as other:
+            port = port_of(other)
+            monkeypatch.setattr(ListenRequest, "open", open_and_close)
+            with listening(server, other):
+                socket.create_connection(("127.0.0.1", port)).close()
+                recorder.wait("connection")
+
     def test_what_is_no_handle(self, server: Server) -> None:
         with pytest.raises(InvalidArgument, match="a port, a path or a handle"):
             server.listen(object())  # type: ignore[call-overload]
@@ -258,9 +295,11 @@ class TestOpening:
                 server.listen({"fd": file.fileno()})
             file.write(b"still open")
 
-    def test_an_unknown_host(self, server: Server) -> None:
-        with pytest.raises(LookupFailed, match=r"nowhere\.invalid"):
-            server.listen(0, "nowhere.invalid")
+    @pytest.mark.parametrize("host", ["nowhere.invalid", "x" * 100 + ".invalid", ".."])
+    def test_an_unknown_host(self, server: Server, host: str) -> None:
+        with pytest.raises(LookupFailed) as caught:
+            server.listen(0, host)
+        assert f"{host}:0" in str(caught.value)
 
     def test_accepted_sockets_send_at_once(self, server: Server) -> None:
         recorder = Recorder(server, "connection")

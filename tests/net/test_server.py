@@ -14,6 +14,7 @@ from net_support import dial
 from support import SECONDS, Recorder, in_thread, listening, port_of
 
 from nhttp import _threads, net
+from nhttp.errors import InvalidArgument
 from nhttp.net import Address, Server, Socket
 
 if TYPE_CHECKING:
@@ -152,6 +153,14 @@ class TestListening:
             patch.setattr(_threads, "run", run)
             with pytest.raises(RuntimeError, match="new thread"):
                 server.listen(0, "127.0.0.1")
+        assert server.wait_closed(0)
+        assert not server.listening
+
+    def test_a_callback_that_cannot_be_called_leaves_nothing_open(self) -> None:
+        server = net.create_server()
+        callback: Any = 5
+        with pytest.raises(InvalidArgument, match="callable"):
+            server.listen(port=0, host="127.0.0.1", callback=callback)
         assert server.wait_closed(0)
         assert not server.listening
 

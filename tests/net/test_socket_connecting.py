@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import socket
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,8 +21,9 @@ from support import (
 )
 
 from nhttp import _threads, net
-from nhttp.errors import InvalidArgument, LookupFailed, StateError
+from nhttp.errors import InvalidArgument, LookupFailed, SocketError, StateError
 from nhttp.net import Address, Socket
+from nhttp.net import _dial as dial_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -195,7 +198,7 @@ class TestConnect:
             asked: list[Any] = []
 
             def resolve(*args: Any) -> Any:
-                asked.append(args)
+                asked.append(args[:4])
                 return found
 
             monkeypatch.setattr(socket, "getaddrinfo", resolve)
@@ -207,6 +210,21 @@ class TestConnect:
             found[1] = found[0]
             (error,) = Recorder(net.connect(1, "two.invalid"), "error").wait("error")
             assert error.code == "ECONNREFUSED"
+
+    def test_when_there_are_no_more_descriptors(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def none_left(*_: Any) -> Any:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        client = Socket()
+        recorder = Recorder(client, "error")
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                dial_module, "socket", SimpleNamespace(**{**vars(socket), "socket": none_left})
+            )
+            with pytest.raises(SocketError, match=r"connect EMFILE 127\.0\.0\.1:9"):
+                client._connect_here(9, "127.0.0.1")
+        (error,) = recorder.wait("error")
+        assert error.code == "EMFILE"
 
     def test_local_address(self) -> None:
         with (
@@ -224,6 +242,20 @@ class TestConnect:
             assert error.code == "EADDRINUSE"
 
     @pytest.mark.parametrize(
+        ("local", "told"),
+        [
+            ("192.0.2.1", "bind EADDRNOTAVAIL 192.0.2.1"),
+            ("no.invalid", "bind ENOTFOUND no.invalid"),
+        ],
+    )
+    def test_a_local_address_that_is_not_ours(self, local: str, told: str) -> None:
+        with accept_into() as (address, _):
+            client = net.connect(address[1], address[0], local_address=local)
+            (error,) = Recorder(client, "error").wait("error")
+            assert error.syscall == "bind"
+            assert str(error).startswith(told)
+
+    @pytest.mark.parametrize(
         ("arguments", "options"),
         [
             ((), {}),
@@ -233,6 +265,10 @@ class TestConnect:
             (("",), {}),
             ((80,), {"family": 5}),
             ((80,), {"local_port": 70000}),
+            ((80, 5), {}),
+            ((80,), {"local_address": 5}),
+            ((), {"path": 5}),
+            (("/a\0b",), {}),
         ],
     )
     def test_bad_arguments(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from support import (
 from nhttp import _watcher
 from nhttp.errors import StateError
 from nhttp.net import Socket
+from nhttp.net._descriptor import Hold
 
 
 class TestHolding:
@@ -129,6 +130,14 @@ class TestHolding:
             for block in near:
                 seen |= set(block)
         return seen
+
+    def test_what_is_destroyed_for_whatever_reason_may_still_be_asked(self) -> None:
+        with socket_pair() as (near, _), Hold(near):
+            near.destroy(ValueError("because"))
+            assert near.address() is None
+            assert near.set_no_delay() is near
+            assert near.set_keep_alive(True, 1) is near
+            near._stop_reading()
 
 
 class TestRaces:

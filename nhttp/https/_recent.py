@@ -21,9 +21,21 @@ class Recent(Generic[K, V]):
     """
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
         self._lock = threading.Lock()
-        self._kept: OrderedDict[K, V] = OrderedDict()  # guarded by `_lock`
+        # Guarded by `_lock`:
+        self._limit = limit
+        self._kept: OrderedDict[K, V] = OrderedDict()
+
+    @property
+    def limit(self) -> int:
+        """How many values are kept at the most. What is beyond a lower one is forgotten at once."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        with self._lock:
+            self._limit = limit
+            self._shrink()
 
     def get(self, key: K) -> V | None:
         """Give the value of a key, if there is one."""
@@ -38,10 +50,14 @@ class Recent(Generic[K, V]):
         with self._lock:
             self._kept[key] = value
             self._kept.move_to_end(key)
-            while len(self._kept) > self.limit:
-                self._kept.popitem(last=False)
+            self._shrink()
 
     def drop(self, key: K) -> None:
         """Forget a value."""
         with self._lock:
             self._kept.pop(key, None)
+
+    def _shrink(self) -> None:
+        """Forget what is too much; `_lock` is held."""
+        while len(self._kept) > self._limit:
+            self._kept.popitem(last=False)

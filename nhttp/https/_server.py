@@ -33,7 +33,9 @@ class ServerKeywords(http_options.ServerKeywords, tls.ServerKeywords, total=Fals
     """The keywords of `create_server` and `Server`: those of HTTP's server, and those of TLS's."""
 
 
-# What a client is told that speaks plain HTTP to the port; a browser shows it.
+# What the handshake fails with where a client speaks plain HTTP to the port.
+_IN_PLAIN = ("ERR_SSL_HTTP_REQUEST", "ERR_SSL_HTTPS_PROXY_REQUEST")
+# What such a client is told; a browser shows it.
 _PLAIN = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 40\r\n"
     b"Connection: close\r\n\r\nThis port speaks HTTPS: use https://...\n"
@@ -153,7 +155,7 @@ class Server(SecureServing, http.Server):
         http.Server._serve(self, connection)
 
     def _handshake_failed(self, error: Exception, connection: TLSSocket) -> None:
-        if getattr(error, "code", None) == "ERR_SSL_HTTP_REQUEST":
+        if getattr(error, "code", None) in _IN_PLAIN:
             connection._send_in_plain(_PLAIN)
         super()._handshake_failed(error, connection)
         # As Node's https.Server does. A listener that answers in HTTP, as the manual's does, finds

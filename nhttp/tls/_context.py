@@ -144,6 +144,8 @@ def _load_pair(context: ssl.SSLContext, cert: bytes, key: bytes, passphrase: byt
         reason = getattr(error, "reason", None) or ""
         if reason == "KEY_VALUES_MISMATCH":
             message = "key does not belong to cert"
+        elif not key and b"PRIVATE KEY-----" not in cert:
+            message = "cert has no key in it: give key"
         elif asked and passphrase is None:
             message = "key is encrypted: give passphrase"
         elif asked:

@@ -49,7 +49,8 @@ class Engine:
     does, and that reading is one thread's at a time, for the order of what comes.
 
     Attributes:
-        lock: Guards everything below; held while OpenSSL works.
+        lock: Guards everything below; held while OpenSSL works. `ended`, `ready` and `has_data` are
+            also read without it: who takes octets from the wire has taken all that they tell of.
         turn: Held by whoever sends; see above.
         ended: The peer has said that this was all.
         ready: There may be something to be had from `decrypt` without more input.

@@ -6,6 +6,7 @@ They are not in `nhttp.errors`, which is imported with `nhttp`: that must not im
 from __future__ import annotations
 
 import errno
+import re
 import ssl
 
 from nhttp.errors import ConnectionReset, SocketError, SocketTimeout
@@ -127,6 +128,10 @@ _HINTS = {
 }
 
 
+# How a request begins. OpenSSL itself knows GET, HEAD, POST, PUT and CONNECT.
+_REQUEST = re.compile(rb"[A-Z-]+ (?:[/*]|http://)")
+
+
 def tls_error(error: ssl.SSLError, doing: str, heard: bytes = b"") -> TLSError:
     """Give the exception for what OpenSSL said.
 
@@ -138,6 +143,8 @@ def tls_error(error: ssl.SSLError, doing: str, heard: bytes = b"") -> TLSError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return certificate_error(error.verify_code, error.verify_message)
     reason, library = error.reason or None, error.library or None
+    if reason == "WRONG_VERSION_NUMBER" and _REQUEST.match(heard):
+        reason = "HTTP_REQUEST"
     code = f"ERR_SSL_{reason.upper().replace(' ', '_')}" if reason else "EPROTO"
     words = reason.lower().replace("_", " ") if reason else str(error)
     hint = _HINTS.get(reason or "")

@@ -52,10 +52,9 @@ def _read_pem(name: str, given: Pem) -> bytes:
     else:
         raise _no_pem(name)
     if b"-----BEGIN " not in data:
+        hint = "" if where else " (a file is given as a pathlib.Path)"
         raise InvalidArgument(
-            f"{name}{where} is not PEM: there is no '-----BEGIN' (a file is given as a "
-            "pathlib.Path)",
-            "ERR_INVALID_ARG_VALUE",
+            f"{name}{where} is not PEM: there is no '-----BEGIN'{hint}", "ERR_INVALID_ARG_VALUE"
         )
     return data
 

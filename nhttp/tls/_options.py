@@ -207,9 +207,9 @@ class ContextOptions:
 
     def __attrs_post_init__(self) -> None:
         for name in ("secure_context", "ssl_context"):
-            also = [each for each in _MATERIAL if getattr(self, each)]
             if getattr(self, name) is None:
                 continue
+            also = [each for each in _MATERIAL if getattr(self, each)]
             if name == "ssl_context" and self.secure_context is not None:
                 also.append("secure_context")
             if also:

@@ -10,7 +10,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypedDict, TypeVar, overload
 
 from nhttp._timers import Deadline, now
-from nhttp.errors import ConnectionReset, InvalidArgument, StateError
+from nhttp.errors import ConnectionReset, InvalidArgument
 from nhttp.net import Socket
 from nhttp.tls._certificate import describe_chain, shown_chain
 from nhttp.tls._context import client_context, secure_context_of
@@ -180,7 +180,8 @@ class TLSSocket(SecureStream):
         """Shake hands with a server that was connected to as `host`."""
         options, context = self._tls_options, self._context
         assert context is not None
-        name = options.servername or host
+        # RFC 6066, 3: the name that is sent, and that certificates have, is without a final dot.
+        name = (options.servername or host).removesuffix(".")
         session = options.session
         if session is not None and (session._context, session.servername) != (context, name):
             session = None
@@ -189,7 +190,7 @@ class TLSSocket(SecureStream):
             engine = Engine(
                 context, servername=name, session=None if session is None else session._session
             )
-        except (ValueError, UnicodeError) as error:
+        except (ValueError, TypeError) as error:  # of which one is about NUL
             raise TLSError(f"{name!r} cannot be the name of a server: {error}", "EPROTO") from None
         self._servername = name
         self._shake_within(engine, options.handshake_timeout)
@@ -365,7 +366,8 @@ class TLSSocket(SecureStream):
     def _listener_added(self, event: str) -> None:
         super()._listener_added(event)
         if event == "session" and not self._is_latched("session"):
-            self._wants_session = True
+            with self._lock:
+                self._wants_session = True
             self._tell_session()
 
     def _tell_session(self) -> None:
@@ -427,7 +429,9 @@ class _Over:
                 if owner._destroyed:
                     return
             handle = inner._open_handle()
-        except StateError as error:
+        except Exception as error:
+            if isinstance(error, OSError) or not inner._is_loss(error):
+                raise
             raise ConnectionReset(
                 f"the socket below was given up: {error}", "ECONNRESET", syscall="connect"
             ) from None

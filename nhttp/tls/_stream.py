@@ -216,11 +216,20 @@ class SecureStream(Socket):
             while out := engine.take_output():
                 sent = wire.send_now(out)
                 if sent < len(out):
-                    self._hold()
-                    _threads.run(self._send_rest, engine, wire, out[sent:], name="nhttp-tls")
+                    self._send_later(engine, wire, out[sent:])
                     return
-        except (OSError, StateError):  # the connection is gone, as will be noticed
+        except Exception as error:
             engine.turn.release()
+            if not self._is_loss(error):  # there is no thread: what it had to send is lost
+                self.destroy(error)
+
+    def _send_later(self, engine: Engine, wire: Wire, out: bytes) -> None:
+        self._hold()
+        try:
+            _threads.run(self._send_rest, engine, wire, out, name="nhttp-tls")
+        except BaseException:
+            self._release()
+            raise
 
     def _send_rest(self, engine: Engine, wire: Wire, out: bytes) -> None:
         """On a helper thread, which has been given the turn, and holds the socket."""
@@ -307,7 +316,7 @@ class SecureStream(Socket):
         engine, wire = self._engine, self._wire
         if engine is None or wire is None or self._connecting:
             return
-        with suppress(OSError, StateError), Hold(self):
+        with self._ignoring_loss(), Hold(self):
             # Who has the turn is sending: that is no proper end.
             if engine.turn.acquire(blocking=False):
                 engine.say_end()

@@ -8,7 +8,7 @@ import socket
 from socket import MSG_DONTWAIT, MSG_PEEK
 from typing import TYPE_CHECKING, Protocol
 
-from nhttp.errors import ConnectionReset, StateError
+from nhttp.errors import ConnectionReset
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -78,11 +78,11 @@ class StreamWire:
         self._inner = inner
 
     def receive(self, size: int) -> bytes:
-        with _as_network_error("read"):
+        with _as_network_error(self._inner, "read"):
             return self._inner.read1(size)
 
     def send(self, data: bytes) -> None:
-        with _as_network_error("write"):
+        with _as_network_error(self._inner, "write"):
             self._inner.write(data)
 
     def send_now(self, data: bytes, /) -> int:
@@ -93,16 +93,20 @@ class StreamWire:
         return self._inner._await_readable(seconds)
 
     def end(self) -> None:
-        with _as_network_error("write"):
+        with _as_network_error(self._inner, "write"):
             self._inner.end()
 
 
 @contextlib.contextmanager
-def _as_network_error(syscall: str) -> Generator[None]:
+def _as_network_error(inner: Socket, syscall: str) -> Generator[None]:
     """Somebody has ended or destroyed the inner socket: for TLS its connection is gone."""
     try:
         yield
-    except StateError as error:
+    except OSError:
+        raise
+    except Exception as error:
+        if not inner._is_loss(error):
+            raise
         raise ConnectionReset(
             f"the connection below was given up: {error}", "ECONNRESET", syscall=syscall
         ) from error

@@ -291,9 +291,11 @@ def test_a_session_is_dropped_when_its_connection_fails() -> None:
 
 def test_fewer_sessions_may_be_kept_later(agent: https.Agent) -> None:
     assert agent.max_cached_sessions == 100
-    agent.max_cached_sessions = 0
     with serving(last) as server:
         Asked(agent, url_of(server))
+        assert Asked(agent, url_of(server)).resumed
+        agent.max_cached_sessions = 0
+        assert not Asked(agent, url_of(server)).resumed
         assert not Asked(agent, url_of(server)).resumed
     with pytest.raises(InvalidArgument, match="max_cached_sessions"):
         agent.max_cached_sessions = -1

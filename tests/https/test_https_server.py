@@ -224,11 +224,20 @@ def test_the_events_of_a_connection() -> None:
         assert len(set(seen.threads)) == 1
 
 
-def test_plain_http_is_told_what_it_has_met() -> None:
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b"GET / HTTP/1.1", "ERR_SSL_HTTP_REQUEST"),
+        (b"DELETE /x HTTP/1.1", "ERR_SSL_HTTP_REQUEST"),
+        (b"OPTIONS * HTTP/1.1", "ERR_SSL_HTTP_REQUEST"),
+        (b"CONNECT example.org:443 HTTP/1.1", "ERR_SSL_HTTPS_PROXY_REQUEST"),
+    ],
+)
+def test_plain_http_is_told_what_it_has_met(line: bytes, code: str) -> None:
     with serving(hello) as server:
         seen = Recorder(server, "tlsClientError", "clientError")
         with socket.create_connection(("127.0.0.1", port_of(server)), SECONDS) as client:
-            client.sendall(GET)
+            client.sendall(line + b"\r\nHost: x\r\n\r\n")
             said = b""
             with contextlib.suppress(ConnectionResetError):
                 while block := client.recv(65536):
@@ -236,7 +245,7 @@ def test_plain_http_is_told_what_it_has_met() -> None:
         error, sock = seen.wait("clientError")
         assert seen.names == ["tlsClientError", "clientError"]
         assert seen.all("tlsClientError") == [(error, sock)]
-        assert error.code == "ERR_SSL_HTTP_REQUEST"
+        assert error.code == code
         assert isinstance(sock, tls.TLSSocket)
     assert said.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert b"Connection: close\r\n" in said

@@ -140,13 +140,14 @@ OTHER = identity("other.test")
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"cert": PEMS["cert"], "key": OTHER["key"]}, "key does not belong to cert"),
-    ({"cert": PEMS["cert"]}, "cert and key cannot be used"),
+    ({"cert": PEMS["cert"]}, "cert has no key in it: give key"),
+    ({"cert": PEMS["cert"][:200], "key": PEMS["key"]}, "cert and key cannot be used"),
     ({"key": PEMS["key"]}, "key needs cert"),
     ({"cert": [PEMS["cert"]] * 2, "key": PEMS["key"]}, "2 of cert and 1 of key"),
     ({"cert": b"nonsense"}, "cert is not PEM"),
     ({"cert": "cert.pem"}, r"cert is not PEM.*pathlib\.Path"),
     ({"cert": Path("/nowhere/cert.pem")}, "cert: cannot read /nowhere/cert.pem"),
-    ({"cert": Path("/dev/null")}, "cert in /dev/null is not PEM"),
+    ({"cert": Path("/dev/null")}, "cert in /dev/null is not PEM: there is no '-----BEGIN'$"),
     ({"cert": 5}, "cert is PEM as str or bytes"),
     ({"cert": [5]}, "cert is PEM as str or bytes"),
     ({"ca": b"-----BEGIN nothing"}, "ca cannot be read"),
@@ -233,11 +234,12 @@ class TestRefusals:
         with pytest.raises(TypeError, match="rejectUnauthorized"):
             tls.connect(1, rejectUnauthorized=False)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
-    def test_a_name_that_cannot_be_one(self) -> None:
+    @pytest.mark.parametrize("name", ["a..b", ".", "a\0b"])
+    def test_a_name_that_cannot_be_one(self, name: str) -> None:
         with (
             served(tls.create_server(echo, **PEMS)) as port,
-            tls.connect(port, "127.0.0.1", servername="a..b") as stream,
-            pytest.raises(tls.TLSError, match=r"'a\.\.b' cannot be the name of a server"),
+            tls.connect(port, "127.0.0.1", servername=name) as stream,
+            pytest.raises(tls.TLSError, match="cannot be the name of a server"),
         ):
             stream.read()
 

@@ -58,6 +58,26 @@ def test_over_one_that_has_failed() -> None:
         tls.connect(socket=below, ca=CA).read()
     with pytest.raises(ConnectionReset, match="given up"):
         tls.connect(socket=net.Socket().destroy(), ca=CA).read()
+    with pytest.raises(ConnectionReset, match="given up: because"):
+        tls.connect(socket=net.Socket().destroy(ValueError("because")), ca=CA).read()
+
+
+def write(stream: tls.TLSSocket) -> object:
+    return stream.write("x")
+
+
+@pytest.mark.parametrize("use", [tls.TLSSocket.read, write])
+def test_over_one_that_is_destroyed_for_whatever_reason(
+    use: Callable[[tls.TLSSocket], object],
+) -> None:
+    with listening(echo_server()) as server:
+        below = net.connect(port_of(server), "localhost")
+        with tls.connect(socket=below, ca=CA) as stream:
+            stream.write("x")
+            below.destroy(ValueError("because"))
+            with pytest.raises(ConnectionReset, match="given up: because"):
+                use(stream)
+            assert stream.destroyed
 
 
 def test_what_was_read_ahead_comes_first() -> None:

@@ -17,8 +17,9 @@ import pytest
 from support import SECONDS, Recorder, in_thread, listening, port_of
 from tls_support import CA, Peer, accepting, echo_server, server_context
 
-from nhttp import tls
+from nhttp import _threads, tls
 from nhttp.errors import ConnectionReset
+from nhttp.net._descriptor import Hold
 from nhttp.tls._wire import KernelWire
 
 if TYPE_CHECKING:
@@ -385,6 +386,26 @@ class TestWhatReadingSends:
             narrow.gate.set()
             recorder.wait("close")
             assert engine.turn.acquire(timeout=SECONDS)
+
+    @pytest.mark.parametrize("why", ["destroyed", "no thread"])
+    def test_the_turn_is_given_back_when_there_is_no_helper(
+        self, why: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_arguments: object, **_options: object) -> None:
+            raise RuntimeError("no thread")
+
+        with connected() as (stream, _):
+            engine, wire = stream._opened()
+            engine.object.write(b"aside")
+            assert engine.turn.acquire(blocking=False)
+            with Hold(stream):
+                if why == "destroyed":
+                    stream.destroy(LookupError("for reasons of its own"))
+                else:
+                    monkeypatch.setattr(_threads, "run", refuse)
+                stream._send_aside(engine, Narrow(wire))
+            assert stream.destroyed
+            assert engine.turn.acquire(blocking=False)
 
     def test_an_interrupted_write_leaves_nothing_to_go_on_with(self) -> None:
         with connected() as (stream, _):

@@ -88,6 +88,13 @@ class TestServerCertificates:
         ):
             assert stream.servername == "a.test"
 
+    def test_the_dot_of_a_full_name_is_left_out(self) -> None:
+        asked: list[str] = []
+        server = echo_server(sni_callback=asked.append)
+        with served(server) as port, greet(port, servername="localhost.") as stream:
+            assert stream.servername == "localhost"
+        assert asked == ["localhost"]
+
     def test_a_failure_is_told_like_one_to_connect(self, port: int) -> None:
         stream = tls.connect(port, "localhost", ca=OTHER_AUTHORITY.cert_pem.bytes())
         recorder = Recorder(stream, "secureConnect", "error", "close")

@@ -15,6 +15,7 @@ from nhttp._agent.sharing import Sharing
 from nhttp._agent.waiter import Making
 from nhttp.errors import ConnectionAborted, InvalidArgument
 from nhttp.net import Socket
+from nhttp.options import check_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,8 +42,16 @@ class Agent(Sharing):
         max_total_sockets: Sockets for all origins. Default: any number.
         scheduling: ``"lifo"`` uses the socket first that was used last, ``"fifo"`` the one that has
             been idle longest. Default: ``"lifo"``.
-        timeout: Seconds without progress for the sockets made here, idle ones included. None
-            (default): no limit.
+        timeout: The `timeout` of requests that have none of their own, and how long a socket is
+            kept idle, in seconds. Default: None, no limit.
+
+    Raises:
+        InvalidArgument: A limit or a duration is negative or not a number, or `scheduling` is
+            neither.
+
+    Attributes:
+        protocol: The `protocol` of requests that it serves: ``"http:"``.
+        default_port: Where requests go that name no port: 80.
 
     Events:
         free: (socket, options) a request is done with a socket that can be used again; on that
@@ -87,27 +96,21 @@ class Agent(Sharing):
         scheduling: Literal["lifo", "fifo"] = "lifo",
         timeout: float | None = None,
     ) -> None:
-        for name, limit in (
-            ("max_sockets", max_sockets),
-            ("max_free_sockets", max_free_sockets),
-            ("max_total_sockets", max_total_sockets),
-        ):
-            if not limit >= 0:
-                raise InvalidArgument(
-                    f"{name} is 0 or more, not {limit!r}", "ERR_INVALID_ARG_VALUE"
-                )
         if scheduling not in ("lifo", "fifo"):
             raise InvalidArgument(
                 f"scheduling is 'lifo' or 'fifo', not {scheduling!r}", "ERR_INVALID_ARG_VALUE"
             )
         super().__init__(
             Pool(
-                max_sockets=max_sockets,
-                max_free_sockets=max_free_sockets,
-                max_total_sockets=max_total_sockets,
+                max_sockets=_limit("max_sockets", max_sockets),
+                max_free_sockets=_limit("max_free_sockets", max_free_sockets),
+                max_total_sockets=_limit("max_total_sockets", max_total_sockets),
                 scheduling=scheduling,
             )
         )
+        if timeout is not None:
+            check_seconds("timeout", timeout)
+        check_seconds("keep_alive_initial_delay", keep_alive_initial_delay)
         self.keep_alive = keep_alive
         self.keep_alive_initial_delay = keep_alive_initial_delay
         self.timeout = timeout
@@ -121,7 +124,7 @@ class Agent(Sharing):
 
     @max_sockets.setter
     def max_sockets(self, value: float) -> None:
-        self._pool.max_sockets = value
+        self._pool.max_sockets = _limit("max_sockets", value)
 
     @property
     def max_free_sockets(self) -> float:
@@ -130,7 +133,7 @@ class Agent(Sharing):
 
     @max_free_sockets.setter
     def max_free_sockets(self, value: float) -> None:
-        self._pool.max_free_sockets = value
+        self._pool.max_free_sockets = _limit("max_free_sockets", value)
 
     @property
     def max_total_sockets(self) -> float:
@@ -139,7 +142,7 @@ class Agent(Sharing):
 
     @max_total_sockets.setter
     def max_total_sockets(self, value: float) -> None:
-        self._pool.max_total_sockets = value
+        self._pool.max_total_sockets = _limit("max_total_sockets", value)
 
     @property
     def sockets(self) -> dict[str, list[Socket]]:
@@ -223,6 +226,9 @@ class Agent(Sharing):
             options: Where to connect to.
             callback: Takes an error or None, and the socket.
 
+        Returns:
+            The socket; None: `callback` gets it. What is raised instead fails the request.
+
         Source: agent.createConnection in the manual.
         """
         socket = self._make_socket(options)
@@ -247,10 +253,14 @@ class Agent(Sharing):
     def keep_socket_alive(self, socket: Socket) -> bool:
         """Prepare a socket for being kept, when no request wants it; called with no lock held.
 
-        Meant to be overridden. By default the socket is unref'd and probed by the kernel.
+        Meant to be overridden. By default the socket is unref'd and probed by the kernel. Called by
+        the thread that reads the last of the response, or sends the last of the request.
+
+        Args:
+            socket: Connected, and free.
 
         Returns:
-            False, or anything false, has the socket destroyed instead.
+            Whether to keep it. False, or anything false, has the socket destroyed instead.
 
         Source: agent.keepSocketAlive in the manual.
         """
@@ -261,7 +271,12 @@ class Agent(Sharing):
     def reuse_socket(self, socket: Socket, request: ClientRequest) -> None:
         """Prepare a kept socket for a request; called with no lock held.
 
-        Meant to be overridden. By default the socket is ref'd again.
+        Meant to be overridden. By default the socket is ref'd again. Called by the thread that
+        sends the request.
+
+        Args:
+            socket: What `keep_socket_alive` prepared.
+            request: Who gets it. What is raised here fails it.
 
         Source: agent.reuseSocket in the manual.
         """
@@ -327,6 +342,12 @@ def _request_class() -> type[ClientRequest]:
     from nhttp.client import ClientRequest  # it stands on this module
 
     return ClientRequest
+
+
+def _limit(name: str, value: object) -> float:
+    if isinstance(value, (int, float)) and value >= 0:  # NaN is not, either
+        return value
+    raise InvalidArgument(f"{name} is 0 or more, not {value!r}", "ERR_INVALID_ARG_VALUE")
 
 
 def _sockets_of(channels: dict[str, list[Channel]]) -> dict[str, list[Socket]]:

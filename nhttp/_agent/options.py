@@ -18,6 +18,7 @@ import attrs
 
 from nhttp._parser import METHODS
 from nhttp.errors import InvalidArgument
+from nhttp.options import check_seconds
 
 if TYPE_CHECKING:
     from nhttp._agent.agent import Agent
@@ -71,6 +72,7 @@ class RequestKeywords(TypedDict, total=False):
 
 # RFC 9112, 3.2: a target has no spaces and no control characters; and it is sent as ASCII.
 _NOT_IN_PATH = re.compile(r"[^\x21-\x7e]")
+_NOT_IN_URL = re.compile(r"[\x00-\x20\x7f]")  # its path is looked at later, its host is encoded
 _NOT_IN_HOST = re.compile(r"[\x00-\x20\x7f/?#@\\]")
 
 
@@ -169,12 +171,14 @@ class RequestOptions:
             setattr(self, name, value)
 
     def check(self) -> None:
-        """Refuse what cannot be sent, and put the method in upper case.
+        """Refuse what cannot be sent; put the method in upper case, and fill in what is empty.
 
         Raises:
-            InvalidArgument: The path, method, host or port cannot be sent; the message shows it.
+            InvalidArgument: An option is of the wrong kind or cannot be sent; the message shows it.
         """
-        method = str(self.method).upper()
+        self.path = _text("path", self.path) or "/"
+        _text("auth", self.auth)
+        method = str(self.method or "GET").upper()
         if method not in METHODS:
             raise InvalidArgument(
                 f"{self.method!r} is not a known method", "ERR_INVALID_HTTP_TOKEN"
@@ -187,18 +191,24 @@ class RequestOptions:
                 "percent-encoded",
                 "ERR_UNESCAPED_CHARACTERS",
             )
-        if _NOT_IN_HOST.search(self.target_host):
+        if _NOT_IN_HOST.search(_text("host", self.target_host)):
             raise InvalidArgument(f"{self.target_host!r} is not a host", "ERR_INVALID_ARG_VALUE")
         port = self.port
-        if port not in (None, "") and not (str(port).isdigit() and int(str(port)) <= 65535):
+        if port not in (None, "") and not _is_port(str(port)):
             raise InvalidArgument(f"a port is 0 to 65535, not {port!r}", "ERR_SOCKET_BAD_PORT")
-        if self.timeout is not None and not self.timeout >= 0:
+        if self.family not in (0, 4, 6):
             raise InvalidArgument(
-                f"timeout is a number of seconds, not {self.timeout!r}", "ERR_INVALID_ARG_VALUE"
+                f"family is 4, 6 or 0, not {self.family!r}", "ERR_INVALID_ARG_VALUE"
             )
+        if self.timeout is not None:
+            check_seconds("timeout", self.timeout)
 
     def host_field(self, default_port: int) -> str:
-        """Give the value of ``Host``: the port is said when it is not the default one."""
+        """Give the value of ``Host``: the port is said when it is not the default one.
+
+        Raises:
+            InvalidArgument: The host's name is one that IDNA cannot encode.
+        """
         port = self.port
         return _host_field(
             self.target_host, None if port in (None, "") else int(port), default_port
@@ -206,7 +216,7 @@ class RequestOptions:
 
     def authorization(self) -> str | None:
         """Give the value of ``Authorization`` for `auth`, or None."""
-        if self.auth is None:
+        if not self.auth:
             return None
         return "Basic " + base64.b64encode(self.auth.encode()).decode("ascii")
 
@@ -215,6 +225,17 @@ _Options = TypeVar("_Options", bound=RequestOptions)
 
 # What `check` does not look at.
 _NEED_NO_CHECK = frozenset({"agent", "create_connection", "headers"})
+
+
+def _text(name: str, value: object) -> str:
+    """Give an option that is text, ``""`` for None, or refuse it."""
+    if value is not None and not isinstance(value, str):
+        raise InvalidArgument(f"{name} is a str, not {value!r}", "ERR_INVALID_ARG_TYPE")
+    return value or ""
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) <= 65535
 
 
 def _copy(options: _Options) -> _Options:
@@ -250,12 +271,17 @@ _of_url: Any = functools.lru_cache(maxsize=512)(_checked_url)
 def _host_field(host: str, port: int | None, default_port: int) -> str:
     if ":" in host and not host.startswith("["):
         host = f"[{host}]"
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode("ascii")  # as it is looked up
+        except UnicodeError:
+            raise InvalidArgument(f"{host!r} is not a host", "ERR_INVALID_ARG_VALUE") from None
     return host if port is None or port == default_port else f"{host}:{port}"
 
 
 def _from_url(url: str) -> dict[str, Any]:
     """Give the options that a URL stands for; percent-encoding is left as it is."""
-    bad = _NOT_IN_PATH.search(url)
+    bad = _NOT_IN_URL.search(url)
     if bad is not None:
         # Checked first: urlsplit takes tabs and line ends out without a word.
         raise InvalidArgument(
@@ -265,23 +291,25 @@ def _from_url(url: str) -> dict[str, Any]:
     try:
         parts = urlsplit(url)
         port = parts.port
+        auth = unquote(f"{parts.username}:{parts.password or ''}", errors="strict")
     except ValueError as error:
         raise InvalidArgument(f"invalid URL {url!r}: {error}", "ERR_INVALID_URL") from None
-    if not parts.scheme or not parts.hostname:
+    # Others take a backslash for the end of the host: nobody knows who is meant.
+    if not parts.scheme or not parts.hostname or "\\" in parts.netloc:
         raise InvalidArgument(
             f"invalid URL {url!r}: a scheme and a host are wanted, as in 'http://host/path'",
             "ERR_INVALID_URL",
         )
+    query = "?" in url.partition("#")[0]  # there may be one, and nothing in it
     values: dict[str, Any] = {
         "protocol": f"{parts.scheme}:",
         "hostname": parts.hostname,
-        "path": (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+        "path": (parts.path or "/") + (f"?{parts.query}" if query else ""),
     }
     if port is not None:
         values["port"] = port
-    if parts.username is not None:
-        user, password = parts.username, parts.password or ""
-        values["auth"] = unquote(f"{user}:{password}")
+    if parts.username or parts.password:
+        values["auth"] = auth
     return values
 
 

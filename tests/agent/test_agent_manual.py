@@ -232,12 +232,31 @@ def test_requests_use_the_global_agent(server: RawServer) -> None:
     assert asked.get_response().read() == b"ok"
 
 
-@pytest.mark.parametrize("name", ["max_sockets", "max_free_sockets", "max_total_sockets"])
-@pytest.mark.parametrize("value", [-1, math.nan])
-def test_a_limit_that_is_none_is_refused(name: str, value: float) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "max_sockets",
+        "max_free_sockets",
+        "max_total_sockets",
+        "timeout",
+        "keep_alive_initial_delay",
+    ],
+)
+@pytest.mark.parametrize("value", [-1, math.nan, "1"])
+def test_a_limit_that_is_none_is_refused(name: str, value: Any) -> None:
     keywords: dict[str, Any] = {name: value}
     with pytest.raises(InvalidArgument, match=name):
         Agent(**keywords)
+
+
+@pytest.mark.parametrize("name", ["max_sockets", "max_free_sockets", "max_total_sockets"])
+def test_a_limit_cannot_be_changed_to_what_is_none(name: str) -> None:
+    agent = Agent()
+    before = getattr(agent, name)
+    for value in (-1, None, "1"):
+        with pytest.raises(InvalidArgument, match=name):
+            setattr(agent, name, value)
+    assert getattr(agent, name) == before
 
 
 def test_an_unknown_scheduling_is_refused() -> None:

@@ -33,6 +33,21 @@ def test_a_url_without_a_path_asks_for_the_root() -> None:
     assert gather("http://h?x").path == "/?x"
 
 
+def test_an_empty_query_is_sent() -> None:
+    assert gather("http://h/a?").path == "/a?"
+    assert gather("http://h?#b?").path == "/?"
+    assert gather("http://h/a#b?").path == "/a"
+
+
+def test_what_is_empty_is_as_by_default() -> None:
+    options = gather(path="", method="", host="", port="", auth="", timeout=None)
+    assert (options.method, options.path) == ("GET", "/")
+    assert (options.target_host, options.target_port) == ("localhost", 80)
+    assert options.authorization() is None
+    options = gather(path=None, method=None, host=None, port=None)
+    assert (options.method, options.path, options.target_host) == ("GET", "/", "localhost")
+
+
 def test_a_fragment_is_not_sent() -> None:
     assert gather("http://h/a#b").path == "/a"
 
@@ -55,10 +70,23 @@ def test_the_host_field_says_a_port_that_is_not_the_default_one() -> None:
     assert gather("http://h/", default_port=443).host_field(443) == "h"
 
 
+def test_a_host_beyond_ascii_is_looked_up_as_it_is_and_encoded_in_the_field() -> None:
+    for options in (
+        gather(host="b\u00fccher.test", port=81),
+        gather("http://b\u00fccher.test:81/"),
+    ):
+        assert options.target_host == "b\u00fccher.test"
+        assert options.host_field(80) == "xn--bcher-kva.test:81"
+    with pytest.raises(InvalidArgument) as raised:
+        gather(host="b\u00fccher..test").host_field(80)
+    assert "b\u00fccher..test" in str(raised.value)
+
+
 def test_user_information_becomes_basic_authentication() -> None:
     assert gather("http://u:p%40@h/").authorization() == "Basic dTpwQA=="
     assert gather("http://h/", auth="u:p@").authorization() == "Basic dTpwQA=="
     assert gather("http://h/").authorization() is None
+    assert gather("http://@h/").authorization() is None
 
 
 def test_keywords_win_over_the_url() -> None:
@@ -95,7 +123,13 @@ def test_options_can_be_used_again_with_changes() -> None:
         ({"host": "h/x"}, "ERR_INVALID_ARG_VALUE", "h/x"),
         ({"port": 65536}, "ERR_SOCKET_BAD_PORT", "65536"),
         ({"port": "http"}, "ERR_SOCKET_BAD_PORT", "http"),
+        ({"port": "8\u00b2"}, "ERR_SOCKET_BAD_PORT", "8\u00b2"),
         ({"timeout": -1}, "ERR_INVALID_ARG_VALUE", "-1"),
+        ({"timeout": "1"}, "ERR_INVALID_ARG_TYPE", "'1'"),
+        ({"family": 5}, "ERR_INVALID_ARG_VALUE", "5"),
+        ({"path": 1}, "ERR_INVALID_ARG_TYPE", "path is a str, not 1"),
+        ({"host": b"h"}, "ERR_INVALID_ARG_TYPE", "host is a str, not b'h'"),
+        ({"auth": ("u", "p")}, "ERR_INVALID_ARG_TYPE", "auth is a str"),
         ({"hots": "h"}, "ERR_INVALID_ARG_VALUE", "hots"),
     ],
 )
@@ -109,7 +143,19 @@ def test_what_cannot_be_sent_is_refused_and_shown(
 
 
 @pytest.mark.parametrize(
-    "url", ["", "h/path", "//h/path", "http://", "http:///p", "http://h:x/", "http://h/a\tb", "/p"]
+    "url",
+    [
+        "",
+        "h/path",
+        "//h/path",
+        "http://",
+        "http:///p",
+        "http://h:x/",
+        "http://h/a\tb",
+        "/p",
+        "http://u:%ff@h/",
+        "http://a.test\\@h/",
+    ],
 )
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(InvalidArgument) as raised:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from nhttp import _watcher
 from nhttp._parser import Limits, ResponseParser
 from nhttp._timers import now
-from nhttp.errors import StateError
 
 if TYPE_CHECKING:
     import weakref
@@ -40,6 +39,7 @@ class Channel:
         pooled: Whether it may go back to the pool.
         kept: Whether `keep_socket_alive` prepared it, and `reuse_socket` is to undo that.
         in_doubt: Whether its exchange finds out just now that it is dead, and sees to its slot.
+        promised: Seconds that the server lets it be idle, less a margin; inf: it has not said.
         expires: When the server may close it, on the clock of `now`; inf: it has not said.
         idle_since: When it became idle.
         watch: Notices that the server closes it while it is idle.
@@ -53,6 +53,7 @@ class Channel:
         self.pooled = True
         self.kept = False
         self.in_doubt = False
+        self.promised = math.inf
         self.expires = math.inf
         self.idle_since = 0.0
         self.watch: _watcher.Watch | None = None
@@ -83,5 +84,7 @@ class Channel:
         try:
             # Octets that nobody asked for, or the end: neither leaves the connection usable.
             return self.socket._is_quiet()
-        except (OSError, StateError):
+        except Exception as error:
+            if not self.socket._is_loss(error):
+                raise
             return False

@@ -195,6 +195,8 @@ class Pool(Generic[S, W]):
             return [Close(socket)]
         if origin.queue:
             return [Assign(origin.queue.popleft()[1], socket)]
+        if self._total >= self.max_total_sockets and self._longest_waiting() is not None:
+            return [Close(socket), *self.remove(name, socket)]  # as in `release`
         del origin.busy[socket]
         origin.free.append(socket)
         return []

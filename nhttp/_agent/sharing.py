@@ -1,10 +1,11 @@
 """Sharing: how requests come by the sockets of an agent, and how they give them back.
 
-Theory of operation. Every request that wants a socket is a `Waiter`. The pool is asked under the
-agent's lock and says what is to be done (`_ask`); that is the request's place in the order of all
-others. What was decided is carried out by the request's own thread (`_settle`), which waits first
-if nothing was: it is woken through the waiter's own condition, so that a slot wakes exactly the
-request it is for. Dialling, closing and every call of user code happen with no lock held.
+Theory of operation. A request takes an idle socket if there is one (`_take_idle`); otherwise it is
+a `Waiter`. The pool is asked under the agent's lock and says what is to be done (`_ask`); that is
+the request's place in the order of all others. What was decided is carried out by the thread that
+drives the request (`_settle`), which waits first if nothing was: it is woken through the waiter's
+own condition, so that a slot wakes exactly the request it is for. Dialling, closing and every call
+of user code happen with no lock held.
 
 An idle socket is looked at, without waiting, before it is used again.
 """
@@ -107,7 +108,7 @@ class Sharing(EventEmitter, ABC):
             self._dispose(leftovers)
 
     def _settle(self, waiter: Waiter) -> tuple[Channel, bool]:
-        """Wait for what the pool decides, and carry it out; on the request's own thread.
+        """Wait for what the pool decides, and carry it out; on the thread that drives the request.
 
         Returns:
             The socket, connected, and whether it was used before.

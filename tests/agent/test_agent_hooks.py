@@ -165,18 +165,22 @@ class Hooked(Agent):
     def __init__(self, **keywords: Any) -> None:
         super().__init__(keep_alive=True, **keywords)
         self.asked: list[tuple[str, Any]] = []
+        self.referenced: list[bool] = []
 
     def keep_socket_alive(self, socket: net.Socket) -> bool:
         self.asked.append(("keep", socket))
         repr(self)  # takes the lock: it is not held here
         if isinstance(self.verdict, Exception):
             raise self.verdict
-        return super().keep_socket_alive(socket) and self.verdict
+        kept = super().keep_socket_alive(socket)
+        self.referenced.append(socket._referenced)
+        return kept and self.verdict
 
     def reuse_socket(self, socket: net.Socket, request: ClientRequest) -> None:
         self.asked.append(("reuse", request))
         repr(self)
         super().reuse_socket(socket, request)
+        self.referenced.append(socket._referenced)
 
 
 def test_keep_and_reuse_are_called_around_the_time_in_the_pool(server: RawServer) -> None:
@@ -185,10 +189,9 @@ def test_keep_and_reuse_are_called_around_the_time_in_the_pool(server: RawServer
         first.get_response().read()
         assert agent.asked == [("keep", first.socket)]
         assert first.socket is not None
-        referenced = [first.socket._referenced]
         second = agent.get(server.url)
         assert agent.asked[1:] == [("reuse", second)]
-        assert [*referenced, first.socket._referenced] == [False, True]
+        assert agent.referenced == [False, True]
         second.get_response().read()
 
 

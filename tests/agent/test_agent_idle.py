@@ -14,6 +14,7 @@ import pytest
 from agent_support import OK, Peer, RawServer, eventually
 from support import in_thread
 
+from nhttp import _exchange
 from nhttp._agent.agent import Agent
 from nhttp._timers import now
 from nhttp._watcher import _watcher
@@ -119,6 +120,26 @@ def test_keep_alive_timeout_is_honoured_with_a_margin(monkeypatch: pytest.Monkey
         asked = agent.get(server.url)
         assert asked.get_response().read() == b"ok"
         assert not asked.reused_socket
+
+
+def test_keep_alive_timeout_counts_from_the_end_of_the_response(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def serve(peer: Peer) -> None:
+        peer.request()
+        peer.send(OK[:-2].replace(b"\r\n\r\n", b"\r\nKeep-Alive: timeout=5\r\n\r\n") + b"o")
+        assert go.wait(SECONDS)
+        peer.send(b"k")
+        peer.request()
+
+    go = threading.Event()
+    with RawServer(serve) as server, Agent(keep_alive=True) as agent:
+        response = agent.get(server.url).get_response()
+        monkeypatch.setattr(_exchange, "now", lambda: now() + 100)  # a slow body
+        go.set()
+        assert response.read() == b"ok"
+        [channel] = agent._pool.free_sockets[server.name]
+        assert channel.expires - now() > 100
 
 
 def test_a_promise_shorter_than_the_margin_is_not_relied_on() -> None:
@@ -228,6 +249,80 @@ def test_it_is_sent_again_once_and_on_a_fresh_connection() -> None:
         with pytest.raises(ConnectionResetError):
             agent.get(server.url).get_response()
         assert server.connections == 4
+
+
+# Until when a connection is a request's.
+
+
+def test_one_that_was_used_twice_and_is_destroyed_is_forgotten() -> None:
+    with RawServer() as server, Agent(keep_alive=True) as agent:
+        fetch(agent, server.url)
+        fetch(agent, server.url)
+        agent.free_sockets[server.name][0].destroy()
+        eventually(lambda: not agent.free_sockets, "it is kept")
+        assert server.connections == 1
+
+
+def test_one_is_free_as_soon_as_the_last_octet_was_read() -> None:
+    def serve(peer: Peer) -> None:
+        peer.request()
+        peer.send(OK[:-2])
+        assert asked.wait(SECONDS)
+        peer.send(OK[-2:])
+        peer.answer_all()
+
+    asked = threading.Event()
+    with RawServer(serve) as server, Agent(keep_alive=True) as agent:
+        response = agent.get(server.url).get_response()
+        asked.set()
+        assert response.read(2) == b"ok"
+        assert response.complete
+        assert agent.free_sockets == {server.name: [response.socket]}
+
+
+@pytest.mark.parametrize("options", [{}, {"max_sockets": 1}, {"keep_alive": True}])
+def test_one_that_is_not_kept_is_there_until_its_answer_was_read(options: Any) -> None:
+    """Also when all of it has come."""
+    last = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    with (
+        RawServer(lambda peer: peer.answer_all(last if "keep_alive" in options else OK)) as server,
+        Agent(**options) as agent,
+    ):
+        response = agent.get(server.url).get_response()
+        assert not response.socket.destroyed
+        assert response.read() == b"ok"
+        assert response.socket.destroyed
+
+
+def test_one_is_not_kept_when_the_request_said_so() -> None:
+    with RawServer() as server, Agent(keep_alive=True) as agent:
+        response = agent.get(server.url, headers={"Connection": "close"}).get_response()
+        assert response.read() == b"ok"
+        assert not agent.free_sockets
+
+
+def test_one_that_is_kept_has_no_timeout_of_its_request_left() -> None:
+    with RawServer() as server, Agent(keep_alive=True) as agent:
+        response = agent.get(server.url, timeout=5).get_response()
+        assert response.read() == b"ok"
+        [socket] = agent.free_sockets[server.name]
+        assert (socket.timeout, socket._on_idle) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("hint", "seconds"),
+    [
+        ("timeout=5, max=100", 5.0),
+        ("max=100, Timeout=7", 7.0),
+        ("max=100", None),
+        ("timeout", None),
+        ("timeout=-1", None),
+        ("timeout=\xb2", None),
+        ("delay=5", None),
+    ],
+)
+def test_what_a_promise_says(hint: str, seconds: float | None) -> None:
+    assert _exchange._timeout_of(hint) == seconds
 
 
 # An agent that nobody destroys.

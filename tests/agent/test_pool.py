@@ -240,6 +240,14 @@ def test_at_the_total_a_socket_that_comes_back_makes_room_for_who_waits_longest(
     assert pool.requests == {B: ["r3"]}
 
 
+def test_at_the_total_an_offered_socket_makes_room_for_who_came_meanwhile() -> None:
+    pool = make(total=1)
+    dial(pool, A, "r1", "s1")
+    assert pool.release(A, "s1") == [Offer("s1")]
+    assert pool.request(B, "r2") == []
+    assert pool.keep(A, "s1") == [Close("s1"), Dial("r2")]
+
+
 def test_at_the_total_requests_of_the_same_origin_come_first() -> None:
     pool = make(total=1)
     dial(pool, A, "r1", "s1")
@@ -275,6 +283,7 @@ def test_limits_hold_and_nobody_is_forgotten_whatever_happens(data: st.DataObjec
     waiting: set[str] = set()
     dialling: list[tuple[str, str]] = []  # name, request
     busy: list[tuple[str, str]] = []  # name, socket
+    offered: list[tuple[str, str]] = []  # likewise
     served: set[str] = set()
     names: dict[str, str] = {}
     count = 0
@@ -289,10 +298,11 @@ def test_limits_hold_and_nobody_is_forgotten_whatever_happens(data: st.DataObjec
                 served.add(action.waiter)
                 busy.append((names[action.waiter], action.socket))
             elif isinstance(action, Offer):
-                pytest.fail("offers are answered by their step")
+                pytest.fail("only a socket that comes back is offered")
 
     for _ in range(data.draw(st.integers(1, 40))):
-        step = data.draw(st.sampled_from(["request", "dialled", "failed", "release", "close"]))
+        steps = ["request", "dialled", "failed", "release", "close", "keep", "refuse"]
+        step = data.draw(st.sampled_from(steps))
         if step == "request":
             count += 1
             name = data.draw(st.sampled_from([A, B, "c:80:"]))
@@ -314,12 +324,16 @@ def test_limits_hold_and_nobody_is_forgotten_whatever_happens(data: st.DataObjec
             if step == "close":
                 carry_out(pool.remove(name, socket))
             elif (actions := pool.release(name, socket)) == [Offer(socket)]:
-                carry_out(pool.keep(name, socket))
+                offered.append((name, socket))
             else:
                 carry_out(actions)
+        elif step in ("keep", "refuse") and offered:
+            name, socket = offered.pop(data.draw(st.integers(0, len(offered) - 1)))
+            decide = pool.keep if step == "keep" else pool.remove
+            carry_out(decide(name, socket))
         assert pool.total <= total
         for sockets in (*pool.sockets.values(), *pool.free_sockets.values()):
             assert len(sockets) <= max_sockets
         assert {w for queue in pool.requests.values() for w in queue} == waiting
         if waiting:
-            assert busy or dialling, "somebody waits, and nothing will ever come back"
+            assert busy or offered or dialling, "somebody waits, and nothing will ever come back"

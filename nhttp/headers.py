@@ -268,11 +268,21 @@ def checked(name: str, value: object) -> tuple[str, Field]:
 
 
 def pairs_of(headers: HeaderInput) -> Iterable[tuple[str, HeaderValue]]:
-    """Give the pairs of what was given as a mapping or as pairs."""
+    """Give the pairs of what was given as a mapping or as pairs.
+
+    Raises:
+        InvalidArgument: It is neither (``ERR_INVALID_ARG_TYPE``).
+    """
     # Nearly always a dict, which is told without asking the abstract base class.
     if isinstance(headers, dict) or isinstance(headers, Mapping):  # noqa: SIM101
         return headers.items()
-    return headers
+    try:
+        return [(name, value) for name, value in headers]
+    except (TypeError, ValueError):
+        raise InvalidArgument(
+            f"headers are a mapping, or pairs of name and value, not {headers!r}",
+            "ERR_INVALID_ARG_TYPE",
+        ) from None
 
 
 def gather(headers: HeaderInput) -> dict[str, Field]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from enum import Enum
 from threading import get_ident
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 from nhttp._date import format_date
 from nhttp._encoding import encode
@@ -103,9 +103,17 @@ class OutgoingMessage(Writable):
     should_keep_alive = True
     use_chunked_encoding_by_default = True
 
+    # What is sent without having been set, and need not be; ``Date`` has a switch of its own.
+    _automatic: ClassVar[frozenset[str]] = frozenset(
+        {"connection", "content-length", "transfer-encoding"}
+    )
+
+    # Of whoever prepares the message:
     _headers: dict[str, Field] | None = None  # by lower-case name
+    _suppressed: frozenset[str] = frozenset()  # the automatic ones that are not to be sent
     _trailers = ""  # as they go on the wire
     _head_ready = False  # `write_head` was called, or the head was rendered: headers are fixed
+    # Settled when the head is rendered; guarded by `_write_lock`:
     _head_sent = False
     _framing = _NONE
     _declared: int | None = None  # Content-Length as it was sent
@@ -157,7 +165,16 @@ class OutgoingMessage(Writable):
         return self
 
     def append_header(self, name: str, value: HeaderValue) -> Self:
-        """Add field lines for a header behind those that are set."""
+        """Add field lines for a header behind those that are set.
+
+        Args:
+            name: As for `set_header`.
+            value: As for `set_header`.
+
+        Raises:
+            InvalidArgument: As for `set_header`.
+            StateError: The head is out (``ERR_HTTP_HEADERS_SENT``).
+        """
         self._check_head_open("append")
         key, field = checked(name, value)
         if self._headers is None:
@@ -188,16 +205,33 @@ class OutgoingMessage(Writable):
         return self._headers is not None and name.lower() in self._headers
 
     def remove_header(self, name: str) -> None:
-        """Take a header back that was set."""
+        """Take a header back that was set, or keep one from being sent by itself.
+
+        That goes for ``Date``, ``Connection``, ``Content-Length`` (the body is sent in chunks then)
+        and a response's ``Transfer-Encoding`` (the end of the connection is the end of the body).
+
+        Raises:
+            StateError: The head is out (``ERR_HTTP_HEADERS_SENT``).
+
+        Source: response.removeHeader in the manual.
+        """
         self._check_head_open("remove")
+        key = name.lower()
         if self._headers is not None:
-            self._headers.pop(name.lower(), None)
+            self._headers.pop(key, None)
+        if key == "date":
+            self.send_date = False
+        elif key in self._automatic:
+            self._suppressed |= {key}
 
     def add_trailers(self, headers: HeaderInput) -> None:
         """Set fields to be sent behind the body.
 
         They are sent only if the body is chunked, and dropped silently otherwise. HTTP wants them
         announced in a ``Trailer`` header.
+
+        Args:
+            headers: A mapping, or pairs; added to those of earlier calls.
 
         Raises:
             InvalidArgument: As for `set_header`.
@@ -228,7 +262,8 @@ class OutgoingMessage(Writable):
             self._frame(headers, body_size)
         else:
             self._framing = _NONE
-            if rule is BodyRule.DESCRIBED and body_size and not says_length(headers):
+            said = says_length(headers) or "content-length" in self._suppressed
+            if rule is BodyRule.DESCRIBED and body_size and not said:
                 self._declared = body_size
         head = self._start_line()
         for field in headers.values():
@@ -253,18 +288,22 @@ class OutgoingMessage(Writable):
         elif length is not None:
             self._framing = _LENGTH
             self._declared = _length_of(length.value)
-        elif not self.use_chunked_encoding_by_default:
-            self._framing = _CLOSE
-            if body_size is not None:
-                self._framing = _LENGTH
-                self._declared = body_size
-        elif body_size is not None and "trailer" not in headers and not self._trailers:
+        elif body_size is not None and self._says_size(headers):
             self._framing = _LENGTH
             self._declared = body_size
+        elif not self.use_chunked_encoding_by_default or "transfer-encoding" in self._suppressed:
+            self._framing = _CLOSE
         else:
             self._framing = _CHUNKED
         if self._framing is _CLOSE:
             self.should_keep_alive = False
+
+    def _says_size(self, headers: dict[str, Field]) -> bool:
+        """Whether ``Content-Length`` says how long a body is that is known whole."""
+        if "content-length" in self._suppressed:
+            return False
+        trailers = "trailer" in headers or self._trailers
+        return not (trailers and self.use_chunked_encoding_by_default)
 
     def _check_head(self) -> None:
         """Refuse a head that cannot be sent, before anything has changed."""
@@ -332,7 +371,10 @@ class OutgoingMessage(Writable):
             callback: A listener for ``'finish'``.
 
         Raises:
-            StateError: A chunk is given after an earlier `end` (``ERR_STREAM_WRITE_AFTER_END``).
+            InvalidArgument: The chunk is neither text nor octets, or the headers cannot be sent
+                together; nothing was sent.
+            StateError: A chunk is given after an earlier `end` (``ERR_STREAM_WRITE_AFTER_END``), or
+                after `destroy`.
             OSError: The peer is gone.
         """
         if encoding is not None or callback is not None or callable(chunk):
@@ -394,7 +436,15 @@ class OutgoingMessage(Writable):
         return callbacks
 
     def flush_headers(self) -> None:
-        """Send the head now, instead of with the first octets of the body."""
+        """Send the head now, instead of with the first octets of the body.
+
+        Does nothing when it is out, or when `end` was called.
+
+        Raises:
+            InvalidArgument: The headers cannot be sent together.
+            StateError: The message was destroyed (``ERR_STREAM_DESTROYED``).
+            OSError: The peer is gone.
+        """
         with self._lock:
             if self._head_sent or self._write_ended:
                 return
@@ -409,6 +459,9 @@ class OutgoingMessage(Writable):
         Args:
             seconds: Of silence; 0 turns it off.
             callback: A listener for this message's ``'timeout'``; it takes no argument.
+
+        Raises:
+            InvalidArgument: `seconds` is negative or not a number.
         """
         if callback is not None:
             self._add_listener("timeout", _without_arguments(callback))

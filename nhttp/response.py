@@ -33,7 +33,6 @@ _PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
 # Octets that one sendfile call moves at the most: see `net`, a slow peer shows as activity.
 _FILE_BLOCK = 1024 * 1024
 
-
 _ALLOWED: Final = BodyRule.ALLOWED
 
 _STATUS_LINES: Final[dict[tuple[int, str | None], str]] = {
@@ -217,6 +216,10 @@ class ServerResponse(OutgoingMessage):
             if "close" in tokens_of(headers["connection"].value):
                 self.should_keep_alive = False
             return ""
+        if "connection" in self._suppressed:
+            if not request.http_version_minor:
+                self.should_keep_alive = False  # which it would have to be told
+            return ""
         if not self.should_keep_alive:
             return "Connection: close\r\n"
         if hint and "keep-alive" not in headers:
@@ -226,27 +229,49 @@ class ServerResponse(OutgoingMessage):
     # Interim responses.
 
     def write_continue(self) -> None:
-        """Send ``100 Continue``: the client may send its body (see ``'checkContinue'``)."""
+        """Send ``100 Continue``: the client may send its body (see ``'checkContinue'``).
+
+        Nothing is sent to a client that speaks HTTP/1.0, as with the other two.
+
+        Raises:
+            StateError: The head is out (``ERR_HTTP_HEADERS_SENT``), or the connection was
+                destroyed.
+            OSError: The peer is gone.
+
+        Source: response.writeContinue in the manual; RFC 9110, 15.2.
+        """
         self._continued = True
         self._write_interim(_CONTINUE)
 
     def write_processing(self) -> None:
-        """Send ``102 Processing``: the answer takes its time (RFC 2518)."""
+        """Send ``102 Processing``: the answer takes its time (RFC 2518, 10.1).
+
+        Raises:
+            Exception: As `write_continue`.
+        """
         self._write_interim(_PROCESSING)
 
     def write_early_hints(self, headers: HeaderInput) -> None:
-        """Send ``103 Early Hints`` with, usually, ``Link`` fields (RFC 8297)."""
+        """Send ``103 Early Hints`` (RFC 8297).
+
+        Args:
+            headers: What to send with it, usually ``Link``.
+
+        Raises:
+            InvalidArgument: As for `set_header`.
+            Exception: As `write_continue`.
+        """
         lines = "".join([Field.of(name, value).lines for name, value in pairs_of(headers)])
         self._write_interim(f"HTTP/1.1 103 Early Hints\r\n{lines}\r\n".encode("latin-1"))
 
     def _write_interim(self, head: bytes) -> None:
         if not self.request.http_version_minor:
-            return  # HTTP/1.0 knows no interim responses (RFC 9110, 15.2)
-        if self._head_sent:
-            raise StateError(
-                "an interim response cannot follow the final one", "ERR_HTTP_HEADERS_SENT"
-            )
+            return  # which knows no interim responses (RFC 9110, 15.2)
         with self._writing(), self._write_lock:
+            if self._head_sent:
+                raise StateError(
+                    "an interim response cannot follow the final one", "ERR_HTTP_HEADERS_SENT"
+                )
             self._connected()._writev([head])
 
     # Files.
@@ -273,8 +298,9 @@ class ServerResponse(OutgoingMessage):
         Raises:
             InvalidArgument: `offset` or `count` is negative.
             OSError: The file cannot be read, or the peer is gone.
-            StateError: The file ended before `count` octets (``ERR_STREAM_PREMATURE_CLOSE``): the
-                length that was promised cannot be kept, so the connection is destroyed.
+            StateError: After `end` or `destroy`; or the file ended before `count` octets
+                (``ERR_STREAM_PREMATURE_CLOSE``): the length that was promised cannot be kept, so
+                the connection is destroyed.
         """
         check_count("offset", offset)
         if count is not None:
@@ -295,6 +321,8 @@ class ServerResponse(OutgoingMessage):
             raise self._cut_short(count, size)
         self.flush()  # what was written while corked comes first
         with self._writing(), self._write_lock:
+            if self._sealed:  # by a thread that came later and was faster
+                raise self._late("write", "ERR_STREAM_WRITE_AFTER_END")
             if not self._head_sent:
                 self._writev([])
             if not size or self._framing is Framing.NONE:
@@ -381,19 +409,23 @@ class ServerResponse(OutgoingMessage):
         return self._write_finished or self._destroyed
 
     def destroy(self, error: BaseException | None = None) -> Self:
-        """Destroy the connection, and with it this response."""
+        """Destroy the connection, and with it this response.
+
+        Args:
+            error: Why; raised from writes that come later. Default: none.
+        """
         return super().destroy(error)
 
     def _reset(self) -> None:
         """Forget what a handler prepared and did not send."""
         self._headers = None
         self._trailers = ""
-        self._pending = None
-        self._pending_callbacks = None
-        self._corked = 0
         self._head_ready = False
-        self._write_ended = False
         self.status_message = None
+        with self._lock:
+            self._pending = self._pending_callbacks = None
+            self._corked = 0
+            self._write_ended = False
 
 
 def _check_status(code: object) -> int:

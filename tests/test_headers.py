@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -138,6 +139,12 @@ class TestChecks:
 def test_pairs_of() -> None:
     assert list(pairs_of({"a": 1})) == [("a", 1)]
     assert list(pairs_of([("a", 1), ("a", 2)])) == [("a", 1), ("a", 2)]
+
+
+@pytest.mark.parametrize("headers", ["a: b", b"OK", ["a", "b"], [("a", "b", "c")], 5, None])
+def test_pairs_of_what_is_none(headers: Any) -> None:
+    with pytest.raises(InvalidArgument, match="pairs of name and value"):
+        pairs_of(headers)
 
 
 def test_tokens_of() -> None:

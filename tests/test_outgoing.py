@@ -158,6 +158,58 @@ class TestFraming:
         assert answered(write).body == b"abc"
 
 
+class TestWhatIsRemovedBeforeItWasSet:
+    @pytest.mark.parametrize("name", ["Date", "Connection", "Content-Length"])
+    def test_is_not_sent_by_itself(self, name: str) -> None:
+        def handler(_: IncomingMessage, response: ServerResponse) -> None:
+            response.remove_header(name)
+            response.end("abc")
+
+        with connected(handler) as wire:
+            for _ in range(2):
+                answer = wire.ask()
+                assert answer[name] is None
+                assert answer.body == b"abc"
+
+    def test_is_sent_when_it_is_set_again(self) -> None:
+        def write(response: ServerResponse) -> None:
+            for name, value in (("Date", "now"), ("Connection", "close"), ("Content-Length", 3)):
+                response.remove_header(name)
+                response.set_header(name, value)
+            response.end("abc")
+
+        answer = answered(write)
+        assert [answer[name] for name in ("date", "connection")] == ["now", "close"]
+        assert (answer["content-length"], answer["transfer-encoding"]) == ("3", None)
+
+    @pytest.mark.parametrize("whole", [False, True])
+    def test_without_any_framing_the_end_of_the_connection_is_the_end(self, whole: bool) -> None:
+        def handler(_: IncomingMessage, response: ServerResponse) -> None:
+            response.remove_header("Transfer-Encoding")
+            if whole:
+                response.remove_header("Content-Length")
+            else:
+                response.write("ab")
+            response.end("c" if not whole else "abc")
+
+        with connected(handler) as wire:
+            answer = wire.ask()
+            assert answer.body == b"abc"
+            assert (answer["content-length"], answer["transfer-encoding"]) == (None, None)
+            assert answer["connection"] == "close"
+            assert wire.is_closed()
+
+    def test_a_client_of_http_1_0_that_is_not_told_is_not_kept(self) -> None:
+        def handler(_: IncomingMessage, response: ServerResponse) -> None:
+            response.remove_header("Connection")
+            response.end("abc")
+
+        with connected(handler) as wire:
+            answer = wire.ask(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+            assert (answer["connection"], answer.body) == (None, b"abc")
+            assert wire.is_closed()
+
+
 class TestTheConnectionField:
     def test_as_node_says_it(self) -> None:
         with connected(ok, keep_alive_timeout=7.9) as wire:

@@ -108,6 +108,25 @@ class TestInterimAnswers:
 
         assert answered(write).body == b"x"
 
+    def test_cannot_follow_a_final_one_that_another_thread_was_faster_with(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def write(response: ServerResponse) -> None:
+            original = response._writing
+
+            def writing() -> Any:
+                monkeypatch.undo()
+                response.end("x")
+                return original()
+
+            monkeypatch.setattr(response, "_writing", writing)
+            with pytest.raises(StateError):
+                response.write_processing()
+
+        with connected(lambda _, response: write(response)) as wire:
+            assert wire.send(LAST).answer().body == b"x"
+            assert wire.rest() == b""
+
     def test_are_not_for_http_1_0(self) -> None:
         def write(response: ServerResponse) -> None:
             response.write_continue()
@@ -251,6 +270,21 @@ class TestFiles:
     def test_one_that_is_missing_is_the_handlers_mistake(self, tmp_path: Path) -> None:
         assert answered(lambda r: r.write_file(tmp_path / "missing")).status == 500
 
+    def test_the_end_comes_in_between(self, path: Path) -> None:
+        def write(response: ServerResponse) -> None:
+            class Slow(io.BufferedReader):
+                def fileno(self) -> int:
+                    response.end("over")
+                    return super().fileno()
+
+            with Slow(io.FileIO(path)) as file, pytest.raises(StateError) as caught:
+                response.write_file(file)
+            assert caught.value.code == "ERR_STREAM_WRITE_AFTER_END"
+
+        with connected(lambda _, response: write(response)) as wire:
+            assert wire.send(LAST).answer().body == b"over"
+            assert wire.rest() == b""
+
     def test_after_the_end(self, path: Path) -> None:
         def write(response: ServerResponse) -> None:
             response.end()
@@ -286,6 +320,17 @@ class TestDestroying:
             assert wire.ask().body == b"out"
             assert wire.ask().body == b"out"
 
+    def test_ending_the_socket_ends_the_exchange(self) -> None:
+        closed = Signal()
+
+        def listener(_: IncomingMessage, response: ServerResponse) -> None:
+            response.on("close", closed)
+            response.socket.end("HTTP/1.1 200 OK\r\n\r\nby hand")  # type: ignore[union-attr]
+
+        with connected(listener, timeout=0) as wire:
+            assert wire.send(GET + GET).answer().body == b"by hand"
+            assert closed.happens()
+
     @pytest.mark.parametrize("what", ["response", "socket"])
     def test_while_the_connection_waits_for_another_thread_to_finish_it(self, what: str) -> None:
         given: queue.Queue[ServerResponse] = queue.Queue()
@@ -303,6 +348,25 @@ class TestDestroying:
             assert wire.is_closed()
         with pytest.raises(OSError, match="because"):
             response.write("too late")
+
+    def test_while_the_connection_waits_for_that_and_the_request_was_read(self) -> None:
+        waiting: queue.Queue[ServerResponse] = queue.Queue()
+
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            def noted(timeout: float | None = None) -> bool:
+                waiting.put(response)
+                return wait(timeout)
+
+            request.read()
+            wait = response._wait
+            response._wait = noted  # type: ignore[method-assign]
+
+        with connected(listener) as wire:
+            wire.send(GET)
+            socket = waiting.get(timeout=SECONDS).socket
+            assert socket is not None
+            socket.destroy()
+            assert wire.is_closed()
 
 
 def test_on_a_unix_socket(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from nhttp._parser import (
     ResponseHead,
 )
 from nhttp._timers import now
-from nhttp.errors import ConnectionReset, ParseError, SocketTimeout, StateError
+from nhttp.errors import ConnectionReset, ParseError, SocketTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,8 @@ class Exchange:
         channel: The connection, with its parser.
         options: What the request was made from.
         socket: The channel's.
-        reused: Whether the socket was used before.
+        reused: Whether the socket was used before. The thread that sends makes it False when the
+            request is too long to be sent again, should the socket turn out to be dead.
         answered: Whether an octet of the answer has come.
         over: Whether the socket was given back, or away, or destroyed.
     """
@@ -122,8 +123,8 @@ class Exchange:
                 data = socket._receive(_BLOCK)
             finally:
                 socket._release()
-        except StateError as error:
-            raise _given_up(error, "read") from None
+        except Exception as error:
+            raise self._loss(error, "read") from None
         if data:
             self.answered = True
             self.channel.in_doubt = False
@@ -137,10 +138,21 @@ class Exchange:
                 arrived = socket._await_readable(until - now())
             finally:
                 socket._release()
-        except StateError as error:
-            raise _given_up(error, "read") from None
+        except Exception as error:
+            raise self._loss(error, "read") from None
         if not arrived:
             raise SocketTimeout("no answer came in time", "ETIMEDOUT", syscall="read")
+
+    def _loss(self, error: Exception, syscall: str) -> Exception:
+        """Give what to raise for what a call on the socket raised.
+
+        That is a network error also where somebody destroyed the socket, for whatever reason.
+        """
+        if isinstance(error, OSError) or not self.socket._is_loss(error):
+            return error
+        return ConnectionReset(
+            f"the connection was given up: {error}", "ECONNRESET", syscall=syscall
+        )
 
     def _failure_of(self, event: object, when: str) -> Exception:
         if isinstance(event, Invalid) and event.code != "HPE_INVALID_EOF_STATE":
@@ -160,7 +172,7 @@ class Exchange:
                 self._keep_alive = False
         hint = head.lookup.get("keep-alive")
         seconds = None if hint is None else _timeout_of(hint)
-        self.channel.expires = math.inf if seconds is None else now() + max(0.0, seconds - _MARGIN)
+        self.channel.promised = math.inf if seconds is None else max(0.0, seconds - _MARGIN)
 
     # What the response asks: `incoming.Body`.
 
@@ -215,8 +227,8 @@ class Exchange:
                 socket._transmit(socket._open_handle(), out)
             finally:
                 socket._release()
-        except StateError as error:
-            raise _given_up(error, "write") from None
+        except Exception as error:
+            raise self._loss(error, "write") from None
 
     # The end.
 
@@ -253,6 +265,7 @@ class Exchange:
             socket.set_timeout(0)
         reusable = self._keep_alive and channel.pooled and not channel.parser.buffered
         if reusable and not socket._destroyed:
+            channel.expires = now() + channel.promised
             self.agent._give_back(channel, self.options)
         else:
             socket._goodbye()
@@ -285,11 +298,6 @@ def _cut_short() -> ConnectionReset:
         "ERR_SSL_UNEXPECTED_EOF_WHILE_READING",
         syscall="read",
     )
-
-
-def _given_up(error: StateError, syscall: str) -> ConnectionReset:
-    """Give the network error that somebody made who destroyed the socket."""
-    return ConnectionReset(f"the connection was given up: {error}", "ECONNRESET", syscall=syscall)
 
 
 @functools.lru_cache(maxsize=32)

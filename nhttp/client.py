@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, overload
 
@@ -32,6 +33,7 @@ from nhttp._request.reading import Information, ReadingRequest
 from nhttp._request.sending import CALLBACKS
 from nhttp.errors import ConnectionReset, InvalidArgument
 from nhttp.headers import Field, checked, gather
+from nhttp.outgoing import says_length
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +61,13 @@ class ClientRequest(ReadingRequest):
 
     Any thread may call any method.
 
+    Args:
+        options: What it is made from.
+        callback: A listener for ``'response'``, called on the request's own thread.
+
+    Raises:
+        InvalidArgument: Something of it cannot be sent; nothing was.
+
     Events, each at most once but for the last five; in callback style on the request's own thread:
         response: (response) the final answer's head is there; nothing of its body is emitted before
             this listener returns.
@@ -77,11 +86,13 @@ class ClientRequest(ReadingRequest):
         pipe, unpipe: (source)
 
     Attributes:
+        options: What it was made from.
         method: As it is sent, in upper case.
         path: The request target.
         host: The host that is asked.
-        protocol: ``"http:"``.
+        protocol: ``"http:"``, or what its agent speaks.
         aborted: When `abort` was called, in seconds since 1970 as of `time.time`; None before.
+        socket: The connection; None before there is one.
         reused_socket: Whether the socket was used before.
         agent: The agent that gives the socket.
 
@@ -167,7 +178,7 @@ class ClientRequest(ReadingRequest):
         agent = options.agent
         if agent is None:
             agent = global_agent if options.create_connection is None else False
-        self.agent: Agent = _OneTimeAgent(options) if agent is False else agent
+        self.agent = _OneTimeAgent(options) if agent is False else _checked_agent(agent)
         self.method = options.method
         self.path = options.path
         self.host = options.target_host
@@ -179,7 +190,7 @@ class ClientRequest(ReadingRequest):
                 "ERR_INVALID_PROTOCOL",
             )
         # A connection is kept only where that can be of use (Node 6).
-        self.should_keep_alive = self.agent.keep_alive or self.agent.max_sockets != float("inf")
+        self.should_keep_alive = self.agent.keep_alive or self.agent.max_sockets != math.inf
         self._set_headers(options)
         seconds = self.agent.timeout if options.timeout is None else options.timeout
         self._seconds = seconds or 0.0
@@ -193,10 +204,10 @@ class ClientRequest(ReadingRequest):
             host = options.host_field(default)
             # RFC 9110, 7.2: as the first field.
             headers = {"host": checked("Host", host)[1], **headers}
-        if options.auth is not None and "authorization" not in headers:
+        if options.auth and "authorization" not in headers:
             headers["authorization"] = Field.of("Authorization", options.authorization())
         self._headers = headers
-        if "content-length" in headers:
+        if says_length(headers):
             self._check_head()
 
     def __enter__(self) -> IncomingMessage:  # type: ignore[override]
@@ -237,13 +248,14 @@ class ClientRequest(ReadingRequest):
             if self._failure is None:
                 self._failure = failure
             waiter, self._waiter = self._waiter, None
+            deadline, self._deadline = self._deadline, None
             exchange = self._exchange
             answered = self._answer is not None
             answer = None if self._answer is None else self._answer()
             self._pending = self._pending_callbacks = None
             self._notify()
-        if self._deadline is not None:
-            self._deadline.cancel()
+        if deadline is not None:
+            deadline.cancel()
         if waiter is not None:
             waiter.cancel(failure)
         if exchange is not None:
@@ -292,7 +304,7 @@ class ClientRequest(ReadingRequest):
         exchange = self._exchange
         if exchange is not None and not exchange.over:
             # Not here: a finalizer runs wherever it happens to, also under the agent's lock.
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # the interpreter is ending: it ends with it
                 _threads.run(exchange.close, name="nhttp-discard")
         if self._failure is not None and not self._error_seen:
             _log.warning("%r failed, and nobody looked: %s", self, self._failure)
@@ -301,8 +313,16 @@ class ClientRequest(ReadingRequest):
         return f"<{type(self).__name__} {self.method} {self.host}{self.path}>"
 
 
+def _checked_agent(agent: object) -> Agent:
+    if isinstance(agent, Agent):
+        return agent
+    raise InvalidArgument(
+        f"agent is an Agent, False or None, not {agent!r}", "ERR_INVALID_ARG_TYPE"
+    )
+
+
 class _OneTimeAgent(Agent):
-    """The agent of one request: ``agent=False``."""
+    """The agent of one request: ``agent=False``, or a `create_connection` and no agent."""
 
     def __init__(self, options: RequestOptions) -> None:
         super().__init__(
@@ -331,7 +351,7 @@ def request(
 
     Args:
         source: A URL, a `RequestOptions`, or a mapping with the names of its attributes.
-        callback: A listener for ``'response'``.
+        callback: A listener for ``'response'``, called on the request's own thread.
         **options: On top of `source`; see `RequestOptions`.
 
     Raises:

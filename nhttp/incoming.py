@@ -149,6 +149,7 @@ class IncomingMessage(Readable):
     def headers(self) -> Headers:
         """The fields as a mapping: lower-case keys, duplicates by the manual's rules."""
         if self._headers is None:
+            # Threads that are the first at once make one each; they are alike, and read-only.
             head = self._head
             if head.repeats:
                 self._headers = Headers(head.fields)
@@ -185,7 +186,7 @@ class IncomingMessage(Readable):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read `size` octets, or all that is left; see `streams.Readable.read`."""
-        if not self._source_ended or (size is not None and size >= 0):
+        if not self._source_ended or self._dispatching or (size is not None and size >= 0):
             return super().read(size)
         # All of it is here already: nobody has to be waited for.
         with self._lock:
@@ -193,6 +194,8 @@ class IncomingMessage(Readable):
             if self._end_emitted or self._destroyed:
                 return data
             self._end_emitted = True
+            if self._changed is not None:  # `_notify`, without a call
+                self._changed.notify_all()
             unheard = self._latch_unheard("end")
         if not unheard:
             self._ended()
@@ -213,6 +216,12 @@ class IncomingMessage(Readable):
             self._completed(over)
             self._source_ended = True
         return data
+
+    def _start_driver(self) -> None:
+        if self.request is None:
+            super()._start_driver()
+        else:
+            self.request._start(self._drive_safely)
 
     def _completed(self, end: EndOfMessage) -> None:
         self._trailers = end.trailers
@@ -235,13 +244,16 @@ class IncomingMessage(Readable):
 
     def _abort(self, error: BaseException) -> None:
         """The connection broke before the exchange was over: tell everybody, once."""
-        with self._lock:
-            if self._failure is None:
-                self._failure = error
-            self._notify()
-        if not self.complete:
-            self._tell("error", error)
-        self._tell_aborted()
+        if self.complete and self._on_over is not None:
+            self._tell("close")  # a response that is here in whole is beyond being broken off
+        else:
+            with self._lock:
+                if self._failure is None:
+                    self._failure = error
+                self._notify()
+            if not self.complete:
+                self._tell("error", error)
+            self._tell_aborted()
         if self._on_over is not None:
             self._on_over(error)
 
@@ -300,8 +312,9 @@ class IncomingMessage(Readable):
     def _destroy(self, error: BaseException | None) -> None:
         if error is not None:
             self._tell("error", error)
-        if not (self.complete and self._on_over is not None):
-            self.socket.destroy(error)  # a client's is another request's by then
+        if self._on_over is None:
+            self.socket.destroy(error)
+        # A client's socket may be another request's by now: its exchange, which is told, knows.
         self._abort(
             error
             or ConnectionReset(
@@ -322,9 +335,13 @@ class IncomingMessage(Readable):
     def close(self) -> None:
         """Be done with reading (`io.IOBase`).
 
-        What was not read of the body is dropped; the connection lives on if the rest is short.
-        Wrapping a message in `io.TextIOWrapper` therefore never tears the connection down.
+        Of a request, what was not read is dropped when the response is out, and the connection
+        lives on if that is short: wrapping it in `io.TextIOWrapper` never tears the connection
+        down. A response is destroyed: one that has not arrived to its end is given up, and its
+        connection with it.
         """
+        if self._on_over is not None:
+            self.destroy()
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
@@ -332,13 +349,22 @@ class IncomingMessage(Readable):
     def set_timeout(self, seconds: float, callback: Callback | None = None) -> Self:
         """Set the connection's timeout: see `net.Socket.set_timeout`.
 
+        A response sets that of its request, which fails where nobody listens for it.
+
         Args:
             seconds: Of silence; 0 turns it off.
             callback: A listener for this message's ``'timeout'``; it takes no argument.
+
+        Raises:
+            InvalidArgument: `seconds` is negative or not a number.
         """
         if callback is not None:
             self.on("timeout", lambda _socket: callback())
-        self.socket.set_timeout(seconds)
+        request = self.request
+        if request is None or request._tunnel:
+            self.socket.set_timeout(seconds)
+        else:  # which knows whether the connection is still its own
+            request.set_timeout(seconds)
         return self
 
     def __repr__(self) -> str:

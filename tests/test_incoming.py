@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import shutil
 import threading
 from typing import TYPE_CHECKING, Any
@@ -96,7 +97,7 @@ class TestReading:
 
         def listener(request: IncomingMessage, response: ServerResponse) -> None:
             seen.append(request.complete)
-            request.read()
+            request.read(4)
             seen.append(request.complete)
             response.end()
 
@@ -168,6 +169,16 @@ class TestFlowing:
 
         with connected(listener) as wire:
             assert wire.ask(chunked("the", " ", "body")).body == b"the body"
+
+    @pytest.mark.parametrize("method", ["read", "read1", "readline"])
+    def test_end_comes_when_a_readable_listener_has_the_last(self, method: str) -> None:
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            pull: Callable[[], bytes] = getattr(request, method)
+            request.on("readable", lambda: response.write(pull()))
+            request.on("end", response.end)
+
+        with connected(listener) as wire:
+            assert wire.ask(post("the body")).body == b"the body"
 
     def test_pause_and_resume_from_another_thread(self) -> None:
         parts: list[bytes] = []
@@ -272,6 +283,17 @@ class TestAClientThatGoes:
             assert wire.answer().body == b"answered all the same"
         assert bodies == [b"abc"]
 
+    def test_is_told_to_the_next_request_too_that_came_before_the_end(self) -> None:
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            told = Signal()
+            request.on("aborted", told)
+            assert told.happens()
+            response.end()
+
+        with connected(listener) as wire:
+            wire.send(GET + GET).end()
+            assert [wire.answer().status for _ in range(2)] == [200, 200]
+
     def test_listening_after_the_exchange_tells_nothing(self) -> None:
         kept: list[tuple[IncomingMessage, ServerResponse]] = []
         told = Signal()
@@ -303,6 +325,25 @@ class TestLateness:
             assert wire.is_closed()
         assert len(failures) == 1
 
+    def test_a_head_that_comes_too_slowly_behind_an_exchange(self) -> None:
+        with connected(ok, headers_timeout=0.05) as wire:
+            wire.ask()
+            assert wire.ask(GET[:10], body=False).status == 408
+            assert wire.is_closed()
+
+    def test_a_body_that_comes_too_slowly_when_the_answer_is_half_out(self) -> None:
+        responses: list[ServerResponse] = []
+
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            responses.append(response)
+            response.write("half")
+            request.read()
+
+        with connected(listener, request_timeout=0.05) as wire:
+            assert wire.send(UPLOAD + "abc").head().status == 200
+            assert b"0\r\n\r\n" not in wire.rest()
+        assert [type(each.errored) for each in responses] == [SocketTimeout]
+
     @pytest.mark.parametrize("where", ["waiting", "paused", "thread"])
     def test_a_body_that_nobody_reads_when_its_time_is_over(self, where: str) -> None:
         def listener(request: IncomingMessage, response: ServerResponse) -> None:
@@ -333,11 +374,43 @@ class TestLateness:
             wire.send(GET[:10])
             assert wire.ask(GET[10:]).body == b"slow but well"
 
+    @pytest.mark.parametrize("text", [GET, post("body")])
+    def test_nothing_bounds_the_handler_of_a_request_that_has_arrived(self, text: str) -> None:
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            assert request.socket._limit == math.inf
+            ok(request, response)
+
+        with connected(listener) as wire:
+            assert wire.ask(text).status == 200
+
+    def test_nor_once_it_has_read_the_rest(self) -> None:
+        asked = Signal()
+
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            assert request.socket._limit < math.inf
+            asked.set()
+            request.read()
+            assert request.socket._limit == math.inf
+            response.end()
+
+        with connected(listener) as wire:
+            wire.send(UPLOAD)
+            assert asked.happens()
+            assert wire.ask("abcdef").status == 200
+
     def test_0_turns_the_bounds_off(self) -> None:
+        asked = Signal()
+
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            assert request.socket._limit == math.inf
+            asked.set()
+            ok(request, response)
+
         options: Any = {"headers_timeout": 0, "request_timeout": 0, "timeout": 0}
-        with connected(ok, **options) as wire:
-            wire.send(UPLOAD[:20])
-            assert wire.ask(UPLOAD[20:] + "abcdef").body == b"abcdef"
+        with connected(listener, **options) as wire:
+            wire.send(UPLOAD[:20]).send(UPLOAD[20:])
+            assert asked.happens()
+            assert wire.ask("abcdef").body == b"abcdef"
 
     def test_a_listeners_timeout_is_for_its_exchange_alone(self) -> None:
         seen: list[float] = []
@@ -353,6 +426,18 @@ class TestLateness:
                 wire.ask()
                 wire.ask()
         assert seen == [7, 120.0]
+
+    def test_a_listener_of_an_exchange_that_is_over_saves_nobody(self) -> None:
+        told = Signal()
+
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            request.set_timeout(33, told)
+            response.end()
+
+        with connected(listener, timeout=0.05, keep_alive_timeout=0) as wire:
+            wire.ask()
+            assert wire.is_closed()
+        assert not told.is_set()
 
     def test_a_listener_of_the_sockets_own_saves_nobody(self) -> None:
         told = Signal()

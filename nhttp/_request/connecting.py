@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import weakref
 from abc import abstractmethod
@@ -14,6 +15,7 @@ from nhttp._exchange import Exchange
 from nhttp._request.sending import BLOCKING, CALLBACKS, UNDECIDED, SendingRequest
 from nhttp._timers import Deadline, now
 from nhttp.errors import SocketTimeout
+from nhttp.options import check_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,11 +40,13 @@ class ConnectingRequest(SendingRequest):
     reused_socket = False
 
     # Guarded by `_lock`:
-    _waiter: Waiter | None = None
-    _deadline: Deadline | None = None  # bounds the wait for a connection
+    _waiter: Waiter | None = None  # while it waits for a connection
+    _deadline: Deadline | None = None  # bounds that wait
     # Written once, before the request is known to its agent:
     _issuer = 0  # ident of the thread that sent it, or had it sent
 
+    # Stored before `_exchange` and `socket` are looked at, while `_attach` stores those before it
+    # looks at these: so one of the two tells the socket.
     _seconds = 0.0  # of silence until 'timeout'
     _no_delay: bool | None = None
     _keep_alive: tuple[bool, float] | None = None
@@ -81,8 +85,6 @@ class ConnectingRequest(SendingRequest):
             blocking = not (listeners and any(each in listeners for each in CONSUMERS))
             self._style = BLOCKING if blocking else CALLBACKS
             self._issuer = threading.get_ident()
-        if self._seconds:
-            self._arm()
         channel = agent._take_idle(name)
         waiter = None
         if channel is None:
@@ -96,13 +98,16 @@ class ConnectingRequest(SendingRequest):
             self._start_own(name, channel, waiter)
 
     def _new_waiter(self, name: str) -> Waiter:
-        """Make what waits for a socket, and can be cancelled by `destroy`."""
+        """Make what waits for a socket; `destroy` ends the wait, and so does the timeout."""
         waiter = Waiter(self.agent, self._itself(), self.options, name)
         with self._lock:
-            self._waiter = waiter
             failure = self._failure
+            if failure is None:
+                self._waiter = waiter
         if failure is not None:
             waiter.cancel(failure)
+        elif self._seconds:
+            self._arm()
         return waiter
 
     def _start_own(self, name: str, channel: Channel | None, waiter: Waiter | None) -> None:
@@ -148,21 +153,19 @@ class ConnectingRequest(SendingRequest):
             raise
 
     def _arm(self) -> None:
-        """Bound the wait for a connection."""
+        """Bound the wait for a connection, if there is one."""
         with self._lock:
-            waits = self._style is not UNDECIDED and self.socket is None
-            if not waits or self._destroyed:
+            if self._waiter is None:
                 return
             if self._deadline is None:
                 if not self._seconds:
                     return
                 self._deadline = Deadline(_weakly(self._timed_out))
             deadline = self._deadline
-        deadline.set(now() + self._seconds if self._seconds else float("inf"))
+        deadline.set(now() + self._seconds if self._seconds else math.inf)
 
     def _attach(self, channel: Channel, *, reused: bool) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
+        """Make the connection this request's, unless it was destroyed meanwhile."""
         socket = channel.socket
         channel.request = weakref.ref(self._itself())
         channel.parser.expect(self.method, self._wants_upgrade())
@@ -170,6 +173,7 @@ class ConnectingRequest(SendingRequest):
         unheard = True
         with self._lock:
             self._waiter = None
+            deadline, self._deadline = self._deadline, None
             failure = self._failure
             if failure is None:
                 self._exchange = exchange
@@ -178,9 +182,12 @@ class ConnectingRequest(SendingRequest):
                 self._direct = self._direct or self._style is BLOCKING
                 unheard = self._latch_unheard("socket", socket)
                 self._notify()
+        if deadline is not None:
+            deadline.cancel()
         if failure is not None:
             exchange.close(failure)
             return
+        socket.unref()  # nothing happens there by itself: who works on it keeps the process alive
         if self._seconds or self._no_delay is not None or self._keep_alive is not None:
             self._configure(socket)
         if not unheard:
@@ -206,11 +213,15 @@ class ConnectingRequest(SendingRequest):
             raise
 
     def _run_referenced(self, work: Callable[..., None], args: tuple[object, ...]) -> None:
-        self._own_thread = threading.get_ident()
+        this = threading.get_ident()
+        with self._lock:
+            self._own_thread = this
         try:
             work(*args)
         finally:
-            self._own_thread = 0  # the thread goes on to work for others
+            with self._lock:
+                if self._own_thread == this:  # not when a second one, to read on, has begun
+                    self._own_thread = 0  # this one goes on to work for others
             _threads.unref()
 
     # Another try.
@@ -228,25 +239,34 @@ class ConnectingRequest(SendingRequest):
             and not (exchange.socket.destroyed and exchange.socket._failure is None)
         )
 
-    def _repeat(self, exchange: Exchange) -> None:
+    def _repeat(self, exchange: Exchange) -> bool:
         """Send the request again, on a connection that was not used before.
 
         It keeps its place: nobody who came later gets its slot.
+
+        Returns:
+            False when the last of it, which was still being sent, made it too long to be kept.
         """
-        _log.debug("%r: the kept connection was dead; trying a fresh one", self)
-        name = self.agent.get_name(self.options)
+        exchange.socket.destroy()  # it is dead: a thread that is blocked in sending comes back
         with self._write_lock:
             replay, self._replay = self._replay, b""
+            if not replay:
+                return False
+            self._send_failure = None
+        _log.debug("%r: the kept connection was dead; trying a fresh one", self)
         exchange.give_up()
-        waiter = self._new_waiter(name)
+        waiter = self._new_waiter(exchange.channel.name)
         self.agent._replace(exchange.channel, waiter, fresh=True)
         channel, reused = self.agent._settle(waiter)
-        self._send_failure = None
         self._attach(channel, reused=reused)
+        fresh = self._exchange
+        assert fresh is not None
+        with self._lock:  # 'socket' was told; whoever listens late is to get the one that is used
+            self._latches = {**self._latches, "socket": (fresh.socket,)}
         with self._write_lock:
-            if self._exchange is not None:
-                self._transmit(self._exchange, [replay])
-                self._all_sent(self._exchange)
+            self._transmit(fresh, [replay])
+        self._all_sent(fresh)
+        return True
 
     # Options of the connection.
 
@@ -258,16 +278,22 @@ class ConnectingRequest(SendingRequest):
 
         Args:
             seconds: 0 turns it off.
-            callback: A listener for the next ``'timeout'``.
+            callback: A listener for the next ``'timeout'``, called on a helper thread.
+
+        Raises:
+            InvalidArgument: `seconds` is negative or not a number.
+
+        Source: request.setTimeout in the manual.
         """
+        check_seconds("timeout", seconds)
         if callback is not None:
             self._add_listener("timeout", callback, once=True)
         self._seconds = seconds
-        socket = self.socket
         exchange = self._exchange
-        if socket is None:
+        if exchange is None or exchange.over:
             self._arm()
-        elif exchange is not None and not exchange.over:
+        else:
+            socket = exchange.socket
             socket._on_idle = _weakly(self._socket_idle) if seconds else None
             socket.set_timeout(seconds)
         return self
@@ -289,7 +315,13 @@ class ConnectingRequest(SendingRequest):
             _threads.run(self.destroy, error, name="nhttp-timeout")
 
     def set_no_delay(self, no_delay: bool = True) -> Self:
-        """Have small writes sent at once; passed on when there is a socket."""
+        """Have small writes sent at once; passed on when there is a socket.
+
+        Args:
+            no_delay: On or off. Default: on.
+
+        Source: request.setNoDelay in the manual.
+        """
         self._no_delay = no_delay
         if self.socket is not None:
             self.socket.set_no_delay(no_delay)
@@ -300,7 +332,10 @@ class ConnectingRequest(SendingRequest):
 
         Args:
             enable: On or off. Default: off.
-            initial_delay: Seconds of idleness before the first probe.
+            initial_delay: Seconds of idleness before the first probe. Default: 0, which leaves the
+                system's setting.
+
+        Source: request.setSocketKeepAlive in the manual.
         """
         self._keep_alive = (enable, initial_delay)
         if self.socket is not None:

@@ -61,14 +61,16 @@ class ReadingRequest(ConnectingRequest):
     """The third layer of `ClientRequest`. Any thread may call any method."""
 
     # Guarded by `_lock`:
-    _reader = 0  # ident of the thread that reads the answer; 0: none
-    _answer: Callable[[], IncomingMessage | None] | None = None  # the response, once there is one
+    _reader = 0  # ident of the thread that reads the answer; 0: none, -1: it is being started
+    # The response, once there is one: held, then weakly when it is over or the caller's.
+    _answer: Callable[[], IncomingMessage | None] | None = None
     _unclaimed: ResponseHead | None = None  # a final head that nobody has asked for yet
     _abandoned = False  # if nobody wants the answer when it comes, nobody ever will
-    _tunnel = False  # the answer made a tunnel of the connection
     _too_late = False  # it was destroyed, and that was told, before there was an answer
-    _continued = False
-    _error_seen = False
+    _continued = False  # ``100 Continue`` came
+    # These become True and stay it:
+    _tunnel = False  # the answer made a tunnel of the connection; set before `_answer` is
+    _error_seen = False  # somebody knows of the failure: it is not to be logged
 
     # What the layer above gives.
 
@@ -89,10 +91,13 @@ class ReadingRequest(ConnectingRequest):
             return
         self._reader = threading.get_ident()
         with self._lock:
-            large = self.writable_length > SEND_FIRST
+            large = not self._corked and self.writable_length > SEND_FIRST
             self._direct = large
         if large:
-            _threads.run(self._send_queue, name="nhttp-upload")
+            try:
+                _threads.run(self._send_queue, name="nhttp-upload")
+            except RuntimeError as error:  # no thread can be started
+                self.destroy(error)
         else:
             self._guarded(self._send_first)
         self._run_reader()
@@ -133,7 +138,8 @@ class ReadingRequest(ConnectingRequest):
             return
         response._driven = True  # by this thread, once the listener has returned
         self._latch("response", response)
-        response._drive_claimed()
+        if response._keep_driving():
+            response._drive_claimed()
 
     def _hears_response(self, head: ResponseHead) -> bool:
         """Whether somebody listens; if not, the head is put aside for whoever comes later."""
@@ -178,8 +184,7 @@ class ReadingRequest(ConnectingRequest):
             except SocketTimeout:
                 raise
             except Exception as error:
-                if self._may_repeat(exchange, error):
-                    self._repeat(exchange)
+                if self._may_repeat(exchange, error) and self._repeat(exchange):
                     continue
                 if isinstance(error, ParseError):
                     raise
@@ -260,7 +265,7 @@ class ReadingRequest(ConnectingRequest):
         socket = exchange.socket
         try:
             socket._hold()
-        except (OSError, StateError) as error:  # somebody has destroyed it just now
+        except Exception as error:  # somebody has destroyed it just now
             self.destroy(error)
             return
         rest = exchange.detach()
@@ -268,6 +273,7 @@ class ReadingRequest(ConnectingRequest):
         response.request = self._itself()
         response.complete = True
         self._tunnel = True
+        socket.ref()  # from now on it is the listener's
         self._answered(response, hold=True)
         socket._driven = True
         try:
@@ -283,13 +289,23 @@ class ReadingRequest(ConnectingRequest):
             self._answer = weakref.ref(response)
             self._unlatch(self._switch_event())
 
+    def _timed_out(self) -> None:
+        response = None if self._answer is None else self._answer()
+        if response is None or not response.listener_count("timeout"):
+            super()._timed_out()
+            return
+        _threads.run(response.emit, "timeout", response.socket, name="nhttp-timeout")
+        if self.listener_count("timeout"):
+            super()._timed_out()
+
     # Blocking style.
 
     def get_response(self, timeout: float | None = None) -> IncomingMessage:
         """Block until the answer's head is there, and give it; its body is read by whoever asks.
 
         Args:
-            timeout: Seconds to wait at the most. Default: as long as it takes.
+            timeout: Seconds to wait for it at the most. Default: as long as it takes. A connection
+                that this thread has to make first is bounded by `set_timeout` alone.
 
         Returns:
             The same response each time.
@@ -298,16 +314,27 @@ class ReadingRequest(ConnectingRequest):
             TimeoutError: No answer in time; it can be asked for again.
             OSError: No answer came: refused, reset, timed out.
             ParseError: What came is no answer.
-            StateError: The answer was a tunnel, which a listener got.
+            StateError: The answer was a tunnel, which a listener got; or a response that nobody
+                holds any more; or a listener asks on the thread that would have to read it.
+
+        Example:
+            >>> req = nhttp.request("http://127.0.0.1:8000/")  # doctest: +SKIP
+            >>> req.end().get_response(timeout=5).status_code  # doctest: +SKIP
+            200
         """
         until = None if timeout is None else now() + timeout
-        if not self._head_sent:
-            self.flush_headers()
+        self._send_head()
         if not self._claim_reading(until, stop_at_continue=False):
             return self._known_answer()
         head = self._read_as_caller(until, stop_at_continue=False)
         assert head is not None
         return self._take_head(head)
+
+    def _send_head(self) -> None:
+        """Have the head sent, by this thread unless another one has begun to."""
+        # A 'socket' listener may ask for the answer while its own thread has only just begun.
+        if self._style is UNDECIDED or (self._direct and not self._head_sent):
+            self.flush_headers()
 
     def _read_as_caller(
         self, until: float | None, *, stop_at_continue: bool
@@ -393,7 +420,8 @@ class ReadingRequest(ConnectingRequest):
         """Send the head, and block until the server wants the body.
 
         Args:
-            timeout: Seconds to wait at the most. Default: as long as it takes.
+            timeout: Seconds to wait for that at the most. Default: as long as it takes. As for
+                `get_response`, connecting is bounded by `set_timeout` alone.
 
         Returns:
             True: ``100 Continue`` came. False: a final answer came instead; see `get_response`.
@@ -401,9 +429,11 @@ class ReadingRequest(ConnectingRequest):
         Raises:
             TimeoutError: Neither came in time. Sending the body then is allowed (RFC 9110, 10.1.1).
             OSError: The connection failed.
+            ParseError: What came is no answer.
+            StateError: As for `get_response`.
         """
         until = None if timeout is None else now() + timeout
-        self.flush_headers()
+        self._send_head()
         if not self._claim_reading(until, stop_at_continue=True):
             return self._continued
         head = self._read_as_caller(until, stop_at_continue=True)
@@ -442,9 +472,19 @@ class ReadingRequest(ConnectingRequest):
             elif event == "response" and self._answer is not None and not self._tunnel:
                 response = self._answer()
         if start:
-            self._start(self._run_reader)
+            self._start_reader()
         elif response is not None and self._style is BLOCKING:
             self._latch("response", response)
+
+    def _start_reader(self) -> None:
+        """Have the request's own thread read, which this one has claimed for it."""
+        try:
+            self._start(self._run_reader)
+        except BaseException:  # no thread can be started: another one may read
+            with self._lock:
+                self._reader = 0
+                self._notify()
+            raise
 
     def _look_for_consumers(self) -> None:
         """Do what `_consumer_added` could not do yet."""

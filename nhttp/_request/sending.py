@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from nhttp import _threads
 from nhttp._encoding import encode
-from nhttp.errors import StateError, socket_error
+from nhttp.errors import InvalidArgument, StateError, socket_error
 from nhttp.headers import tokens_of
-from nhttp.outgoing import Framing, OutgoingMessage
+from nhttp.outgoing import Framing, OutgoingMessage, says_length
 from nhttp.streams._writable import end_arguments
 
 if TYPE_CHECKING:
@@ -69,18 +69,23 @@ class SendingRequest(OutgoingMessage, ABC):
     path: str
     host: str
 
+    # Not Transfer-Encoding: the end of the connection cannot be the end of a request.
+    _automatic = frozenset({"connection", "content-length"})
+
     # Guarded by `_lock`:
     _style: Style = UNDECIDED
-    _exchange: Exchange | None = None
+    _exchange: Exchange | None = None  # the present one; another one if the request is repeated
     _direct = False  # there is a socket, and what was queued before it is sent
-    _need_drain = False
-    _streams = False  # the body was begun with `write`: its length is not to be known (as in Node)
     _flush_wanted = False  # the head is to go out although nothing is behind it yet
+    _bodiless = False  # and it says nothing of a body
     _end_sent = False
-    _own_thread = 0  # ident of the request's own thread
-    # Used by the thread that sends, under `_write_lock`:
+    _own_thread = 0  # ident of the request's own thread, while it runs
+    # The body was begun with `write`: its length is not to be known (as in Node). Set by who writes
+    # and by who sends, under the lock of each; it becomes True and stays it.
+    _streams = False
+    # Written by the thread that sends, under `_write_lock`:
     _send_failure: OSError | None = None
-    _replay = b""
+    _replay = b""  # what went out on a used connection, in case it is dead
 
     def _itself(self) -> ClientRequest:
         this: Any = self
@@ -97,7 +102,8 @@ class SendingRequest(OutgoingMessage, ABC):
     def _render_head(self, body_size: int | None) -> bytes:
         headers = self._headers or {}
         host = headers.get("host")
-        if host is None or len(headers) > 1 or body_size != 0 or self.method not in _BODILESS:
+        more = len(headers) > 1 or self.send_date or self._suppressed or body_size != 0
+        if host is None or more or self.method not in _BODILESS:
             return super()._render_head(body_size)
         self._head_ready = self._head_sent = True
         return _plain_head(self.method, self.path, host.lines, self.should_keep_alive)
@@ -108,13 +114,24 @@ class SendingRequest(OutgoingMessage, ABC):
     def _connection_lines(self) -> str:
         said = self.get_header("connection")
         if said is None:
-            return _KEEP_ALIVE if self.should_keep_alive else _CLOSE
+            line = _KEEP_ALIVE if self.should_keep_alive else _CLOSE
+            return "" if "connection" in self._suppressed else line
         tokens = tokens_of(said)
         if "close" in tokens:
             self.should_keep_alive = False
         elif "keep-alive" in tokens:
             self.should_keep_alive = True
         return ""
+
+    def _check_head(self) -> None:
+        super()._check_head()
+        coding = self._headers.get("transfer-encoding") if self._headers else None
+        if coding is not None and tokens_of(coding.value)[-1:] != ["chunked"]:
+            # RFC 9112, 6.1: nobody could find the end of the body.
+            raise InvalidArgument(
+                f"the last Transfer-Encoding of a request is chunked, not {coding.value!r}",
+                "ERR_INVALID_ARG_VALUE",
+            )
 
     def _frame(self, headers: dict[str, Field], body_size: int | None) -> None:
         said = "content-length" in headers or "transfer-encoding" in headers
@@ -150,6 +167,7 @@ class SendingRequest(OutgoingMessage, ABC):
             False when the octets were queued; ``'drain'`` follows.
 
         Raises:
+            InvalidArgument: `chunk` is of another kind, or the head cannot be sent.
             StateError: After `end`; or the head went out and promised no body.
             OSError: The request has failed, and nobody listens for ``'error'``.
         """
@@ -160,12 +178,7 @@ class SendingRequest(OutgoingMessage, ABC):
             if self._has_failed():
                 return False
             self._check_writable()
-            if self._head_sent and self._framing is _NONE and data:
-                raise StateError(
-                    f"the head of this {self.method} went out without a body: set Content-Length "
-                    "or Transfer-Encoding before it does",
-                    "ERR_HTTP_BODY_NOT_ALLOWED",
-                )
+            self._check_body(data)
             if not self._head_sent:
                 self._check_head()
             blocking = self._style is BLOCKING
@@ -173,7 +186,7 @@ class SendingRequest(OutgoingMessage, ABC):
                 raise self._send_failure  # the answer, if one came before, is still to be had
             # Whether there is a socket yet, and so whether `end` comes before the head goes out, is
             # a matter of luck; what is sent must not be.
-            self._streams = self._streams or not self._corked
+            self._streams = self._streams or not (self._corked or self._bodiless)
             self._queue(data, callback)
         self._begin()
         return self._send_now()
@@ -194,7 +207,9 @@ class SendingRequest(OutgoingMessage, ABC):
             callback: A listener for ``'finish'``.
 
         Raises:
-            StateError: A chunk is given after an earlier `end`.
+            InvalidArgument: `chunk` is of another kind, or the head cannot be sent.
+            StateError: A chunk is given after an earlier `end`; or the head went out and promised
+                no body.
         """
         if encoding is not None or callback is not None or callable(chunk):
             chunk, encoding, callback = end_arguments(chunk, encoding, callback)
@@ -203,10 +218,11 @@ class SendingRequest(OutgoingMessage, ABC):
         data = b"" if chunk is None else bytes(encode(chunk, encoding or self._default_encoding))
         with self._lock:
             if self._write_ended or self._destroyed:
-                if chunk is None or self._has_failed():
-                    return self
-                self._check_writable()
-            if not self._head_sent and self._headers and "content-length" in self._headers:
+                if self._write_ended and chunk is not None and not self._has_failed():
+                    self._check_writable()
+                return self
+            self._check_body(data)
+            if not self._head_sent and self._headers and says_length(self._headers):
                 self._check_head()
             if data:
                 self._queue(data, None)
@@ -216,30 +232,42 @@ class SendingRequest(OutgoingMessage, ABC):
         self._send_now()
         return self
 
+    def _check_body(self, data: bytes) -> None:
+        """Refuse a body behind a head that says nothing of one; `_lock` is held."""
+        if self._bodiless and data:
+            raise StateError(
+                f"the head of this {self.method} went out without a body: set Content-Length "
+                "or Transfer-Encoding before it does",
+                "ERR_HTTP_BODY_NOT_ALLOWED",
+            )
+
     def _has_failed(self) -> bool:
         """Whether the request has failed and somebody was told: writing is of no use, no error."""
         return self._destroyed and self.listener_count("error") > 0
 
     def flush_headers(self) -> None:
-        """Send the head now, instead of with the first octets of the body."""
+        """Send the head now, instead of with the first octets of the body.
+
+        Raises:
+            InvalidArgument: It cannot be sent.
+
+        Source: request.flushHeaders in the manual.
+        """
         with self._lock:
             if self._head_sent or self._destroyed:
                 return
             self._check_head()
             self._flush_wanted = True
+            bodiless = not (self._streams or self._pending or says_length(self._headers or {}))
+            self._bodiless = bodiless and self.method in _BODILESS
         self._begin()
         self._send_now()
 
     def flush(self) -> None:
         """Send what was written while corked (`io.IOBase`)."""
-        if self._pending:
+        if self._pending or (self._flush_wanted and not self._head_sent):
             self._begin()
             self._send_now()
-
-    @property
-    def writable_need_drain(self) -> bool:
-        """Whether a `write` returned False and ``'drain'`` is still to come."""
-        return self._need_drain
 
     def _send_now(self) -> bool:
         """Send what is queued if there is a socket; False when it stays queued for now."""
@@ -252,13 +280,13 @@ class SendingRequest(OutgoingMessage, ABC):
                 self._wait()  # another thread is connecting
             if not self._direct or self._corked:
                 self._need_drain = True
+                # Not when a socket happens to come: whoever sets a header now is late (as in Node).
+                self._head_ready = self._head_ready or not self._corked
                 return False
-            own = self._own_thread and self._own_thread == get_ident()
-            if own and self.writable_length > SEND_FIRST:
+            beside = self._own_thread == get_ident() and self.writable_length > SEND_FIRST
+            if beside:
                 self._need_drain = True
-            else:
-                own = False
-        if own:
+        if beside:
             _threads.run(self._send_queue, name="nhttp-upload")
             return False
         self._send_queue()
@@ -267,11 +295,15 @@ class SendingRequest(OutgoingMessage, ABC):
     def _send_first(self) -> None:
         """Send what was queued before there was a socket; from then on writers send themselves."""
         while True:
-            self._send_queue()
+            if not self._corked:
+                self._send_queue()
             with self._lock:
-                if self._pending or self._end_sent != self._write_ended:
+                corked = self._corked
+                if not corked and (self._pending or self._end_sent != self._write_ended):
                     continue
                 self._direct = True
+            if corked:
+                return  # `uncork` or `end` sends it
             if self._need_drain and self._take_drain() and not self._end_sent:
                 self.emit("drain")
             return

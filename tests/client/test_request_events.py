@@ -11,6 +11,7 @@ import pytest
 from client_support import OK, Peer, answer, ignore, scripted
 from support import SECONDS, Recorder, in_thread
 
+from nhttp import _threads
 from nhttp._agent.agent import Agent
 from nhttp.client import ClientRequest, Information, get, request
 from nhttp.errors import ConnectionReset, StateError
@@ -284,6 +285,35 @@ def test_get_response_while_a_listener_is_added() -> None:
         assert response.read() == b"ok"
 
 
+def test_get_response_after_a_listener_that_got_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_args: object, **_keywords: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with scripted(answer(OK)) as server:
+        req = get(server.url)
+        with monkeypatch.context() as context:
+            context.setattr(_threads, "run", run)
+            with pytest.raises(RuntimeError, match="new thread"):
+                req.on("response", ignore)
+        assert req.get_response(SECONDS).read() == b"ok"
+
+
+def test_an_upload_by_callbacks_that_got_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*args: Any, name: str) -> None:
+        if name == "nhttp-upload":
+            raise RuntimeError("can't start new thread")
+        start(*args, name=name)
+
+    start = _threads.run
+    monkeypatch.setattr(_threads, "run", run)
+    with scripted(lambda peer: peer.read_all()) as server:
+        req = request(server.url, ignore, method="PUT")
+        recorder = Recorder(req, "error", "close")
+        req.end(bytes(100_000))
+        recorder.wait("close")
+        assert isinstance(recorder.all("error")[0][0], RuntimeError)
+
+
 def test_get_response_inside_a_listener_is_refused() -> None:
     refusals: list[Exception] = []
 
@@ -418,6 +448,26 @@ def test_a_finished_exchange_keeps_nothing_by_a_cycle(callbacks: bool) -> None:
         gc.enable()
 
 
+def test_get_response_inside_a_socket_listener() -> None:
+    with scripted(answer(OK)) as server:
+        req = request(server.url, timeout=SECONDS)
+        responses: list[IncomingMessage] = []
+        req.on("socket", lambda _socket: responses.append(req.get_response()))
+        assert req.end().get_response().read() == b"ok"
+        assert responses == [req.get_response()]
+        req.remove_all_listeners()
+
+
+@pytest.mark.parametrize("read_late", [False, True])
+def test_a_response_that_nobody_reads_holds_no_thread(read_late: bool) -> None:
+    with scripted(answer(OK)) as server, Agent(keep_alive=True) as agent:
+        [response] = Recorder(agent.get(server.url), "response").wait("response")
+        if read_late:
+            recorder = Recorder(response, "data", "end")
+            recorder.wait("end")
+            assert recorder.data() == b"ok"
+
+
 def test_a_late_listener_gets_the_response_that_somebody_holds() -> None:
     with scripted(answer(OK)) as server:
         held: list[IncomingMessage] = []
@@ -427,3 +477,46 @@ def test_a_late_listener_gets_the_response_that_somebody_holds() -> None:
         again: list[IncomingMessage] = []
         req.on("response", again.append).once("response", again.append)
         assert again == held * 2
+
+
+def test_a_tunnel_outlives_its_request() -> None:
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(SWITCHED)
+        peer.send(peer.read(4))
+
+    with scripted(script) as server:
+        tunnels: list[Socket] = []
+        req = request(server.url, headers=UPGRADE, timeout=SECONDS)
+        recorder = Recorder(req, "close")
+        req.on("upgrade", lambda _response, socket, _head: tunnels.append(socket))
+        req.end()
+        recorder.wait("close")
+        req.destroy()
+        [tunnel] = tunnels
+        assert not tunnel.destroyed
+        assert tunnel._on_idle is None
+        echo = Recorder(tunnel, "data", "close")
+        tunnel.end("ping")
+        echo.wait("close")
+        assert echo.data() == b"ping"
+
+
+def test_leaving_a_with_block_is_the_end_of_an_answer_that_nobody_read() -> None:
+    with scripted(answer(OK)) as server, Agent(keep_alive=True) as agent:
+        req = get(server.url, agent=agent)
+        recorder = Recorder(req, "close")
+        with req as response:
+            assert response.complete
+            assert recorder.names == []
+        assert recorder.names == ["close"]
+        assert not req.destroyed
+
+
+def test_abort_twice_tells_of_the_first_time() -> None:
+    with scripted(answer(OK)) as server:
+        req = request(server.url)
+        req.abort()
+        first = req.aborted
+        req.abort()
+        assert req.aborted is first

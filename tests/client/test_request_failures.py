@@ -13,15 +13,19 @@ from client_support import OK, Peer, answer, ignore, scripted
 from support import SECONDS, Recorder, in_thread
 
 from nhttp._agent.agent import Agent
-from nhttp.client import get, request
+from nhttp._agent.options import RequestOptions
+from nhttp._exchange import Exchange
+from nhttp._request import connecting
+from nhttp._timers import Deadline, now
+from nhttp.client import ClientRequest, get, request
 from nhttp.errors import ConnectionReset, ParseError, StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from nhttp import net
-    from nhttp._agent.options import RequestOptions
     from nhttp.incoming import IncomingMessage
+    from nhttp.streams import BytesLike
 
 CHUNKED = (
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n"
@@ -128,6 +132,31 @@ def test_a_timeout_listener_decides() -> None:
         assert sorted(recorder.names) == ["abort", "close", "error", "timeout"]
 
 
+def test_a_timeout_that_is_set_on_the_response() -> None:
+    with scripted(stalling(CHUNKED[:-1])) as server, Agent() as agent:
+        response = get(server.url, agent=agent).get_response()
+        timed_out = threading.Event()
+        sockets: list[object] = []
+        response.on("timeout", sockets.append).set_timeout(0.02, timed_out.set)
+        reading = in_thread(response.read)
+        assert timed_out.wait(SECONDS)
+        response.destroy()
+        with pytest.raises(ConnectionResetError):
+            reading.result()
+        assert sockets == [response.socket]
+        response = get(server.url, agent=agent).get_response().set_timeout(0.02)
+        with pytest.raises(TimeoutError):
+            response.read()
+        assert not agent.sockets
+
+
+def test_a_timeout_that_is_set_on_a_response_whose_socket_is_given_back() -> None:
+    with scripted(answer(OK)) as server, Agent(keep_alive=True) as agent:
+        response = agent.get(server.url).get_response().set_timeout(SECONDS)
+        assert response.read() == b"ok"
+        assert response.socket.timeout == 0
+
+
 def test_get_response_in_vain_can_be_tried_again() -> None:
     gate = threading.Event()
 
@@ -144,6 +173,18 @@ def test_get_response_in_vain_can_be_tried_again() -> None:
                 req.get_response(0.005)
         gate.set()
         assert req.get_response(SECONDS).read() == b"ok"
+
+
+def test_get_response_in_vain_while_another_thread_connects() -> None:
+    with Gated() as agent:
+        req = request("http://127.0.0.1:1/", agent=agent)
+        connecting = in_thread(req.end)
+        assert agent.asked.wait(SECONDS)
+        for wait in (req.get_response, req.wait_continue):
+            with pytest.raises(TimeoutError, match="no answer"):
+                in_thread(wait, 0.005).result()
+        req.abort()
+        connecting.result()
 
 
 @pytest.mark.parametrize("style", ["blocking", "callbacks", "set later"])
@@ -186,6 +227,29 @@ def test_timeout_of_the_connect() -> None:
         finally:
             for each in blockers:
                 each.close()
+
+
+def test_a_timeout_that_is_set_while_the_socket_comes_ends_with_the_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    later = threading.Event()
+
+    def exchange(*args: Any, **keywords: Any) -> Exchange:
+        req.set_timeout(0.01)
+        return Exchange(*args, **keywords)
+
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        assert later.wait(SECONDS)
+        peer.send(OK)
+
+    monkeypatch.setattr(connecting, "Exchange", exchange)
+    with scripted(script) as server:
+        req = request(server.url)
+        req.on("socket", lambda _: req.set_timeout(0))
+        req.end()
+        Deadline(later.set).set(now() + 0.02)
+        assert req.get_response().read() == b"ok"
 
 
 # Giving up.
@@ -354,6 +418,22 @@ def test_whoever_destroys_the_socket_resets_the_request() -> None:
             reading.result()
 
 
+def test_the_reason_for_which_a_listener_destroys_the_socket_is_no_mistake_of_its_own(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with scripted(stalling(b"")) as server:
+        req = request(server.url)
+        recorder = Recorder(req, "error", "close", "response")
+        req.on("socket", lambda sock: sock.destroy(LookupError("no more of this")))
+        req.end()
+        recorder.wait("close")
+    assert recorder.names == ["error", "close"]
+    [error] = recorder.all("error")[0]
+    assert isinstance(error, ConnectionReset)
+    assert "no more of this" in str(error)
+    assert not caplog.records
+
+
 # Dropping.
 
 
@@ -481,7 +561,88 @@ def test_an_idempotent_request_is_repeated(callbacks: bool) -> None:
         assert len(recorder.all("finish")) == len(recorder.all("socket")) == 1
         assert not recorder.all("error")
         assert not req.reused_socket
+        assert Recorder(req, "socket").wait("socket") == (req.socket,)
         assert len(server.peers) == 2
+
+
+def test_finish_of_a_repeated_request_is_emitted_with_no_lock_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def transmit(exchange: Exchange, out: Sequence[BytesLike]) -> None:
+        if exchange.reused:
+            exchange.socket.destroy(ConnectionReset("gone", "ECONNRESET"))
+        send(exchange, out)
+
+    send = Exchange.transmit
+    monkeypatch.setattr(Exchange, "transmit", transmit)
+    with scripted(answer(OK)) as server, Agent(keep_alive=True) as agent:
+        get(server.url, agent=agent).get_response().read()
+        req = request(server.url, agent=agent)
+        locked: list[bool] = []
+        req.on("finish", lambda: locked.append(req._write_lock.locked()))
+        assert req.end().get_response().read() == b"ok"
+        assert locked == [False]
+
+
+class DialsOnce(Agent):
+    """Its second connection never comes."""
+
+    dials = 0
+
+    def create_connection(
+        self,
+        options: RequestOptions,
+        callback: Callable[[Exception | None, net.Socket | None], object] | None = None,
+    ) -> net.Socket | None:
+        self.dials += 1
+        return super().create_connection(options, callback) if self.dials == 1 else None
+
+
+@pytest.mark.parametrize("callbacks", [False, True])
+def test_timeout_of_a_second_attempt(callbacks: bool) -> None:
+    with scripted(dying) as server, DialsOnce(keep_alive=True) as agent:
+        get(server.url, agent=agent).get_response().read()
+        req = request(server.url, agent=agent)
+        req.on("socket", lambda dead: dead.once("close", lambda: req.set_timeout(0.02)))
+        if callbacks:
+            req.on("response", ignore)
+        req.end()
+        with pytest.raises(TimeoutError, match="no progress"):
+            in_thread(req.get_response).result()
+        assert agent.dials == 2
+
+
+def test_what_grows_too_long_to_be_repeated_while_its_connection_dies_fails() -> None:
+    last, noticed = threading.Event(), threading.Event()
+
+    class Overtaken(ClientRequest):
+        """Its last octets go out when the end of the connection has been noticed."""
+
+        def _frame_end(self) -> list[BytesLike]:
+            last.set()
+            assert noticed.wait(SECONDS)
+            return super()._frame_end()
+
+        def _may_repeat(self, exchange: Exchange, error: Exception) -> bool:
+            may = super()._may_repeat(exchange, error)
+            noticed.set()
+            return may
+
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(OK)
+        assert last.wait(SECONDS)
+
+    with scripted(script) as server, Agent(keep_alive=True) as agent:
+        get(server.url, agent=agent).get_response().read()
+        options = RequestOptions.gather(server.url, {"agent": agent, "method": "PUT"})
+        req = Overtaken(options)
+        req.write(bytes(60_000))
+        reading = in_thread(req.get_response)
+        req.end(bytes(60_000))
+        with pytest.raises(ConnectionError):
+            reading.result()
+        assert len(server.peers) == 1
 
 
 def test_a_post_is_not_repeated() -> None:

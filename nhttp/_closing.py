@@ -7,11 +7,9 @@ the answer. So this side ends first, and what the client is still sending is dro
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from nhttp._timers import now
-from nhttp.errors import StateError
 from nhttp.status import STATUS_CODES
 
 if TYPE_CHECKING:
@@ -26,14 +24,14 @@ LINGER_SECONDS = 2.0
 def answer_bare(socket: Socket, status: int) -> None:
     """Send a response of nothing but its head, the last one, and end this side."""
     line = f"HTTP/1.1 {status} {STATUS_CODES[status]}\r\nConnection: close\r\n\r\n"
-    with contextlib.suppress(OSError, StateError):
+    with socket._ignoring_loss():
         socket.end(line, "latin1")
 
 
 def linger(socket: Socket) -> None:
     """Say that nothing more comes, and drop for a while what the client is still sending."""
     socket._set_limit(now() + LINGER_SECONDS)
-    with contextlib.suppress(OSError, StateError):
+    with socket._ignoring_loss():
         socket.end()
         budget = LINGER_BYTES
         while budget > 0 and (data := socket._receive(65536)):
@@ -45,7 +43,7 @@ def await_listener(socket: Socket) -> None:
 
     One that never does so is helped by the socket's timeout.
     """
-    with contextlib.suppress(OSError, StateError):
+    with socket._ignoring_loss():
         while not socket._done_writing() and socket._receive(65536):
             pass
     with socket._lock:

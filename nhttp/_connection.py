@@ -6,9 +6,9 @@
     -> wait until the response is finished -> discard what is left of the body -> next, or close
 
 so pipelined requests are answered in order, one after the other. Everything about one connection
-happens on that thread, with three exceptions: a response may be finished by any thread; the timer
-thread notices when a bound is exceeded and wakes the reader (`_expired`); the watcher thread
-notices that a client has gone while nobody reads (`_gone`).
+happens on that thread, with three exceptions: a body may be read, and a response finished, by any
+thread; the timer thread notices when a bound is exceeded and wakes the reader (`_expired`); the
+watcher thread notices that a client has gone while nobody reads (`_gone`).
 """
 
 from __future__ import annotations
@@ -67,8 +67,9 @@ class Connection:
 
     Everything runs on the connection's thread, except `close_if_idle`, `keep_alive_hint`
     and `watch` (any thread), `read_body` and `body_is_over` (one thread at a time: the
-    request's reader), `_socket_destroyed` (whoever destroys it) and `_expired` (the timer thread).
-    A field without a remark belongs to the connection's thread.
+    request's reader), `_socket_destroyed` (whoever destroys it), `_expired` (the timer thread),
+    what these call, and `_tell_silence` (a helper thread). A field without a remark belongs to the
+    connection's thread.
     """
 
     def __init__(self, server: Server, socket: Socket) -> None:
@@ -78,7 +79,8 @@ class Connection:
         self.parser = RequestParser(self.limits)  # the request's reader has it during an exchange
         self.phase = Phase.IDLE  # read by any thread
         self.late: SocketTimeout | None = None  # set by the timer thread before it wakes the reader
-        self.broken: ParseError | None = None  # what came is not HTTP, or ended too early
+        # What came is not HTTP, or ended too early; set by whoever read it.
+        self.broken: ParseError | None = None
         self.request: IncomingMessage | None = None  # read by any thread
         self.response: ServerResponse | None = None  # read by any thread
         # The manual: later changes are for connections that begin after them.
@@ -89,7 +91,8 @@ class Connection:
         self._kept = False  # at least one exchange is over
         self._unread = False  # octets of a body were left unread, and more of them may come
         self._ended = False  # the client has ended its side between two requests
-        self._request_limit = math.inf  # when the request must have arrived
+        self._stopped = False  # nothing more can be read; set by `close_if_idle`, in any thread
+        self._request_limit = math.inf  # when the request must have arrived; its reader looks
         self._client = ClientWatch(socket, self.parser)
 
     # The loop.
@@ -123,7 +126,9 @@ class Connection:
         """Read the next head; None when there is none, or what came is none."""
         try:
             event = self._await_head()
-        except (OSError, StateError):
+        except Exception as error:
+            if not self.socket._is_loss(error):
+                raise
             # The client has gone, or the connection was destroyed here.
             if self.late is not None:
                 self._fail(self.late)
@@ -146,7 +151,7 @@ class Connection:
             self.phase = _IDLE
             if server._listening is None:
                 # `close` has looked before the phase was right. What is there is still served.
-                socket._stop_reading()
+                self.close_if_idle()
             data = socket._receive(65536)
             if not data:
                 self._ended = True
@@ -159,7 +164,20 @@ class Connection:
         event = parser.receive(data) if data else parser.next_event()
         seconds = server.request_timeout
         self._request_limit = now() + seconds if seconds else math.inf
-        return self._next_event(server.headers_timeout) if event is NEED_DATA else event
+        if self._stopped and not self._came_whole(event):
+            return None
+        if event is not NEED_DATA:
+            return event
+        if parser.idle:  # no more than the blank line that may come in front of a request
+            return self._await_head()
+        return self._next_event(server.headers_timeout)
+
+    def _came_whole(self, event: RequestHead | BodyEvent) -> bool:
+        """Whether all that belongs to a request came with the octets that its head came with."""
+        if isinstance(event, RequestHead):
+            tunnel = event.upgrade or event.method == "CONNECT"
+            return not tunnel and (not event.has_body or self.parser.body_at_hand)
+        return event is not NEED_DATA
 
     def _next_event(self, seconds: float = 0) -> RequestHead | BodyEvent:
         """Give the parser's next event, reading from the socket until there is one.
@@ -241,9 +259,10 @@ class Connection:
 
     def _see_through(self, request: IncomingMessage, response: ServerResponse) -> None:
         """Let the body flow if somebody wants it, until the response is finished."""
-        request._drive_claimed()
+        if request._wanted() or not self.socket._write_ended:
+            request._drive_claimed()
         with response._lock:
-            while not response._done() and not self._dead():
+            while not (response._done() or self._dead() or self.socket._write_ended):
                 response._wait()
 
     def _dead(self) -> bool:
@@ -267,7 +286,8 @@ class Connection:
         if not self._dead():
             return False
         destroyed = isinstance(error, StateError) and error.code == "ERR_STREAM_DESTROYED"
-        return destroyed or isinstance(error, (SocketError, ParseError))
+        said = destroyed or error is self.socket._failure  # what `destroy` was given
+        return said or isinstance(error, (SocketError, ParseError))
 
     def _after_exchange(self, request: IncomingMessage, response: ServerResponse) -> bool:
         if self.socket._destroyed:
@@ -282,6 +302,9 @@ class Connection:
             else:
                 self.socket.destroy()
             return False
+        if not response._write_finished:  # a listener ended the socket: no answer can follow that
+            self._linger()
+            return False
         self._client.rest()
         keep = response.should_keep_alive
         if not request.complete:
@@ -292,7 +315,8 @@ class Connection:
         if not self._kept:  # a connection that goes on is worth what it takes to load this
             self._kept = True
             socket._quick_send = load_quick_send()
-        socket._timeout = self._timeout  # whatever a listener set for this exchange
+        if socket._timeout != self._timeout:  # a listener set it for this exchange
+            socket._allow_silence(self._timeout)
         if socket._limit != math.inf:
             socket._set_limit(math.inf)
         return keep
@@ -304,7 +328,7 @@ class Connection:
         self.socket._set_limit(self._request_limit)
         request._seize()
         budget = DISCARD_BYTES
-        with contextlib.suppress(OSError, StateError, ParseError):
+        with contextlib.suppress(ParseError), self.socket._ignoring_loss():
             while budget > 0:
                 data = self.read_body()
                 if isinstance(data, EndOfMessage):
@@ -355,11 +379,19 @@ class Connection:
 
     def watch(self) -> None:
         """Somebody listens for the client's disappearance: watch it until the exchange ends."""
-        self._client.watch()
+        if not self._stopped:  # otherwise this side's own end would be taken for the client's
+            self._client.watch()
 
     def keep_alive_hint(self) -> str | None:
         """The line that says how long the connection is kept; None: it is not kept at all."""
-        return self._keep_alive_hint if self.server._listening is not None else None
+        request, response = self.request, self.response
+        if request is not None and response is not None and not request.complete:
+            # A client that is not told would send its next request behind what is left of this one.
+            left = self.parser.body_remaining
+            if left is not None and left > DISCARD_BYTES and response._write_ended:
+                return None
+        last = self._stopped or self.server._listening is None
+        return None if last else self._keep_alive_hint
 
     def _socket_destroyed(self) -> None:
         """Somebody destroyed the socket: wake this connection's thread, wherever it waits."""
@@ -406,7 +438,7 @@ class Connection:
         socket._set_limit(math.inf)
         written = socket.bytes_written
         try:
-            server.emit(event, request, socket, rest)
+            heard = server.emit(event, request, socket, rest)
         except Exception:
             _log.exception("the %r listener raised for %r; it is closed", event, request)
             if socket.bytes_written == written:
@@ -414,7 +446,10 @@ class Connection:
                 self._linger()
             socket.destroy()
             return False
-        socket._drive_claimed()
+        if heard:
+            socket._drive_claimed()
+        else:  # the listener went away meanwhile: it was there for another connection
+            socket.destroy()
         return False
 
     # What cannot be served.
@@ -434,12 +469,17 @@ class Connection:
     # Closing.
 
     def close_if_idle(self) -> None:
-        """Close the connection if no request is under way; any thread.
+        """Close the connection if no request is under way; any thread, and never blocks.
 
-        Only reading is shut down: a request that is arriving just now is still served.
+        Only reading is shut down: a request that is arriving just now is still served. Where part
+        of it is here the rest must be able to follow, so its thread, which is about to read it, is
+        left alone. What that has just taken is served if it is a whole request.
         """
-        if self.phase is Phase.IDLE:
-            self.socket._stop_reading()
+        handle = self.socket._handle
+        with contextlib.suppress(OSError, ValueError):  # closed meanwhile
+            if handle is not None and not unread(handle) and self.phase is Phase.IDLE:
+                self._stopped = True
+                self.socket._stop_reading()
 
     def _close(self) -> None:
         """Close, in a way that lets the last response arrive."""
@@ -505,7 +545,7 @@ class Connection:
         if phase is Phase.OVER:
             socket.destroy()
         elif phase is Phase.IDLE and self._kept and self._keep_alive:
-            socket._stop_reading()
+            self.close_if_idle()
         elif not due:
             _threads.run(self._tell_silence, name="nhttp-timeout")
         elif phase is Phase.DISCARD and self.late is not None:

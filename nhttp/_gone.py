@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import array
 import fcntl
+import os
+import socket as socket_module
 import termios
 import threading
 from typing import TYPE_CHECKING
 
 from nhttp import _threads, _watcher
+from nhttp.errors import socket_error
 
 if TYPE_CHECKING:
-    import socket as socket_module
-
     from nhttp._parser import RequestParser
     from nhttp.incoming import IncomingMessage
     from nhttp.net import Socket
@@ -48,7 +49,7 @@ class ClientWatch:
 
     def begin(self, request: IncomingMessage, response: ServerResponse) -> None:
         """An exchange begins: from now on it may be watched."""
-        # Without the lock: nothing is watched, and no other thread knows of this exchange yet.
+        # Without the lock: no other thread knows of this exchange before the last step.
         self._whole = request.complete
         self._exchange = (request, response)
 
@@ -125,11 +126,19 @@ class ClientWatch:
         # A client may go as soon as it has the whole answer, sooner than `end` returns: that is no
         # abort. If `end` fails, the connection's thread tells so.
         if not response._write_ended:
+            error = request.socket._ask(_error_of)
+            if error:  # a reset: no answer can arrive any more, so whoever waits for one may go on
+                request.socket.destroy(socket_error(OSError(error, os.strerror(error)), "read"))
             request._tell_aborted()
             if request.socket.destroyed:  # on this side: there is a reason, or none
                 response._broken(request.socket.errored)
             else:
                 response._tell("close")
+
+
+def _error_of(handle: socket_module.socket) -> int:
+    """Give the errno of what has broken the connection; 0 when it is not broken."""
+    return handle.getsockopt(socket_module.SOL_SOCKET, socket_module.SO_ERROR)
 
 
 def unread(handle: socket_module.socket) -> int:

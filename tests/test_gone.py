@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import socket
 from contextlib import closing
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from wire import Signal
+from wire import GET, Signal, chunked, connected
 
+from nhttp import _gone, _watcher
 from nhttp._gone import ClientWatch
 from nhttp._parser import RequestParser
 from nhttp.net import Socket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from nhttp import IncomingMessage, ServerResponse
 
 HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
 
@@ -99,3 +103,104 @@ def test_it_is_concluded_when_they_have_come(exchange: Exchange) -> None:
     exchange.parser.feed(octets)
     exchange.watch.was_read()
     assert exchange.request.told.happens()
+
+
+def test_nothing_is_watched_between_two_exchanges(exchange: Exchange) -> None:
+    exchange.watch.rest()
+    exchange.watch.watch()
+    assert exchange.watch._watching is None
+    exchange.watch._peer_gone()  # of a watch that was cancelled too late
+    assert not exchange.watch._owed
+
+
+def test_nothing_is_watched_when_this_side_has_gone(exchange: Exchange) -> None:
+    exchange.watch.socket.destroy()
+    exchange.watch.watch()
+    assert exchange.watch._watching is None
+    assert not exchange.watch._is_cut_short()
+
+
+def test_a_client_that_goes_with_its_answer_aborts_nothing(exchange: Exchange) -> None:
+    answered: Any = Message()
+    answered._write_ended = True
+    request: Any = exchange.request
+    exchange.watch._tell(request, answered)
+    assert not exchange.request.told.is_set()
+
+
+def test_what_is_found_out_in_one_exchange_is_not_told_to_the_next(exchange: Exchange) -> None:
+    exchange.ends_behind(b"abcde")
+    exchange.watch.watch()
+    exchange.watch._peer_gone()
+    assert exchange.watch._owed
+    exchange.watch.rest()
+    assert not exchange.watch._owed
+
+
+# The same on a server.
+
+
+def watch_of(request: IncomingMessage) -> ClientWatch:
+    connection: Any = request._body
+    watch: ClientWatch = connection._client
+    return watch
+
+
+def test_nothing_is_concluded_by_a_server_while_octets_are_on_their_way() -> None:
+    def listener(request: IncomingMessage, response: ServerResponse) -> None:
+        def receive(size: int) -> bytes:
+            octets = original(size)
+            watch._peer_gone()  # they are not in the kernel any more, and not in the parser yet
+            assert watch._unsure
+            return octets
+
+        watch = watch_of(request)
+        original = request.socket._receive
+        request.socket._receive = receive  # type: ignore[method-assign]
+        asked.set()
+        response.end(request.read())
+
+    asked = Signal()
+    with connected(listener) as wire:
+        wire.send(HEAD)
+        assert asked.happens()
+        assert wire.ask("abcde").body == b"abcde"
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_request_that_is_whole_is_complete_when_it_is_aborted(
+    gone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete: list[bool] = []
+
+    def at_once(function: Callable[..., object], *args: object, name: str) -> None:
+        function(*args)
+
+    def listener(request: IncomingMessage, response: ServerResponse) -> None:
+        request.on("aborted", lambda: complete.append(request.complete))
+        if gone:
+            watch_of(request)._peer_gone()
+        response.end(request.read())
+
+    monkeypatch.setattr(_gone, "_threads", SimpleNamespace(run=at_once))
+    with connected(listener) as wire:
+        assert wire.ask(chunked("abc")).body == b"abc"
+    assert complete == [True] * gone
+
+
+def test_nobody_is_watched_any_more_when_this_side_has_gone_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cancelled = Signal()
+
+    def watched(*_: object) -> SimpleNamespace:
+        return SimpleNamespace(cancel=cancelled)
+
+    def listener(request: IncomingMessage, _: ServerResponse) -> None:
+        request.on("aborted", lambda: None)
+        request.destroy()
+
+    monkeypatch.setattr(_watcher, "watch", watched)
+    with connected(listener) as wire:
+        assert wire.send(GET).is_closed()
+    assert cancelled.is_set()

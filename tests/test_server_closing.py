@@ -61,6 +61,18 @@ def test_close_may_be_called_by_a_handler() -> None:
         assert server.wait_closed(SECONDS)
 
 
+def test_close_when_the_answer_that_is_being_sent_said_something_else() -> None:
+    def listener(_: IncomingMessage, response: ServerResponse) -> None:
+        response.write("kept")
+        server.close()
+        response.end()
+
+    with serving(listener, keep_alive_timeout=0) as server, Wire(server) as wire:
+        answer = wire.ask()
+        assert (answer.body, answer["connection"]) == (b"kept", "keep-alive")
+        assert wire.is_closed()
+
+
 def test_close_serves_a_request_that_was_on_its_way() -> None:
     """Accepted, but its thread has not looked yet: what is in the kernel is answered."""
     accepted, closing = Signal(), Signal()
@@ -79,6 +91,64 @@ def test_close_serves_a_request_that_was_on_its_way() -> None:
             assert wire.answer()["connection"] == "close"
             assert wire.is_closed()
             assert silent.is_closed()
+
+
+@pytest.mark.parametrize("moment", ["before", "after", "after, to begin a tunnel"])
+def test_close_and_a_request_of_which_only_the_head_was_on_its_way(moment: str) -> None:
+    """The rest is waited for where that can be; it is no mistake of the client's otherwise."""
+    accepted, closing, asked = Signal(), Signal(), Signal()
+
+    def listener(request: IncomingMessage, response: ServerResponse) -> None:
+        asked.set()
+        ok(request, response)
+
+    def on_connection(_: nhttp.net.Socket) -> None:
+        accepted.set()
+        closing.happens()
+
+    head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"
+    tunnel = "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n"
+    with serving(listener) as server:
+        server.on("connection", on_connection)
+        server.on("connect", asked)
+        with Wire(server) as wire:
+            assert accepted.happens()
+            if moment == "before":
+                wire.send(head)
+                server.close()
+                closing.set()
+                assert asked.happens()
+                answer = wire.ask("body")
+                assert (answer.body, answer["connection"]) == (b"body", "close")
+            else:
+                server.close()
+                wire.send(head if moment == "after" else tunnel)
+                closing.set()
+            assert wire.is_closed()
+    assert asked.is_set() == (moment == "before")
+
+
+def test_close_of_this_side_is_not_taken_for_the_clients() -> None:
+    accepted, closing, gone = Signal(), Signal(), Signal()
+
+    def listener(_: IncomingMessage, response: ServerResponse) -> None:
+        response.on("close", gone)
+        assert not gone.wait(0.05)
+        response.end("done")
+
+    def on_connection(_: nhttp.net.Socket) -> None:
+        accepted.set()
+        closing.happens()
+
+    with serving(listener) as server:
+        server.on("connection", on_connection)
+        with Wire(server) as wire:
+            assert accepted.happens()
+            server.close_idle_connections()
+            wire.send(GET)
+            closing.set()
+            answer = wire.answer()
+            assert (answer.body, answer["connection"]) == (b"done", "close")
 
 
 def test_close_twice_and_calling_back_when_it_is_closed_already() -> None:
@@ -112,6 +182,20 @@ def test_close_idle_connections_leaves_the_others_and_the_server() -> None:
         assert busy.answer()["connection"] == "keep-alive"
         with Wire(server) as wire:
             assert wire.ask().status == 200
+
+
+def test_close_idle_connections_leaves_a_body_that_is_still_coming() -> None:
+    asked = Signal()
+
+    def listener(request: IncomingMessage, response: ServerResponse) -> None:
+        asked.set()
+        ok(request, response)
+
+    with serving(listener) as server, Wire(server) as wire:
+        wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
+        assert asked.happens()
+        server.close_idle_connections()
+        assert wire.ask("body").body == b"body"
 
 
 def test_close_all_connections_destroys_running_requests() -> None:

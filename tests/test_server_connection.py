@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import math
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support import listening
 from wire import GET, LAST, Signal, Wire, chunked, connected, ok, post, serving
 
 import nhttp
@@ -88,7 +90,8 @@ class TestUnreadBodies:
             size = 5 * 1024 * 1024
             wire.send(f"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n")
             wire.send(b"x" * size)
-            assert wire.answer().body == b"too big"
+            answer = wire.answer()
+            assert (answer.body, answer["connection"]) == (b"too big", "close")
             assert wire.is_closed()
 
     def test_a_slow_one_closes_the_connection(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +107,8 @@ class TestUnreadBodies:
             assert wire.ask(post("x" * 1000)[:-500]).body == b"no"
             late = threading.Event()
             assert not late.wait(0.2)
-            assert wire.send("x").is_closed()
+            wire.send("x").send("x")
+            assert wire.receive() == b""
 
     @pytest.mark.parametrize("rest", ["bad chunk\r\n", "5\r\nab"])
     def test_a_broken_one_closes_the_connection(self, rest: str) -> None:
@@ -182,9 +186,11 @@ class TestUnreadBodies:
 
 
 class TestExpectations:
-    def test_http_1_0_expects_nothing(self) -> None:
+    @pytest.mark.parametrize("expectation", ["100-continue", "tea"])
+    def test_http_1_0_expects_nothing(self, expectation: str) -> None:
         with connected(ok) as wire:
-            text = EXPECT.replace("HTTP/1.1", "HTTP/1.0") + "hello"
+            text = EXPECT.replace("HTTP/1.1", "HTTP/1.0").replace("100-continue", expectation)
+            text += "hello"
             assert wire.ask(text).body == b"hello"
 
     def test_a_refusal_closes_the_connection_as_the_body_may_come_or_not(self) -> None:
@@ -238,6 +244,17 @@ class TestUpgrades:
                 assert wire.is_closed()
         assert not told.is_set()
 
+    def test_a_listener_that_goes_away_at_this_moment_closes_the_connection(self) -> None:
+        class Server(nhttp.Server):
+            def listener_count(self, event: str, /) -> int:
+                count = super().listener_count(event)
+                self.remove_all_listeners(event)
+                return count
+
+        server = Server().on("connect", lambda _, socket, __: socket.end("mine"))
+        with listening(server), Wire(server) as wire:
+            assert wire.send("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n").is_closed()
+
     def test_a_tunnel_lives_on_without_its_thread(self) -> None:
         """Its socket belongs to the listener: here to a thread that reads and writes it."""
 
@@ -257,6 +274,21 @@ class TestUpgrades:
                 wire.send("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n")
                 assert wire.exactly(5) == b"ready"
                 assert wire.send("payload").end().rest() == b"payload"
+
+    def test_no_bound_on_the_head_is_left(self) -> None:
+        limits: list[float] = []
+
+        def listener(_: IncomingMessage, socket: nhttp.net.Socket, __: bytes) -> None:
+            limits.append(socket._limit)
+            socket.end("bye")
+
+        with serving(ok) as server:
+            server.on("upgrade", listener)
+            with Wire(server) as wire:
+                text = upgrade("echo")
+                wire.ask(GET + text[:10])  # so that it is certain that more is waited for
+                assert wire.send(text[10:]).rest() == b"bye"
+        assert limits == [math.inf]
 
     @pytest.mark.parametrize("heard", [False, True])
     def test_a_silent_tunnel_times_out(self, heard: bool) -> None:
@@ -334,6 +366,28 @@ def test_memory__a_connection_goes_as_soon_as_it_is_closed() -> None:
             with Wire(server) as wire:
                 wire.ask()
         assert [each() for each in sockets] == [None]
+    finally:
+        gc.enable()
+
+
+def test_memory__a_tunnel_does_not_keep_what_served_its_request() -> None:
+    kept: list[nhttp.net.Socket] = []
+    references: list[weakref.ref[Any]] = []
+
+    def listener(_: IncomingMessage, socket: nhttp.net.Socket, __: bytes) -> None:
+        kept.append(socket)
+        references.extend(map(weakref.ref, server._connections))
+        socket.end("bye")
+
+    gc.collect()
+    gc.disable()
+    try:
+        with serving() as server:
+            server.on("upgrade", listener)
+            with Wire(server) as wire:
+                assert wire.send(upgrade("echo")).rest() == b"bye"
+        assert [each() for each in references] == [None]
+        assert kept[0]._owner == 0, "its thread serves others"
     finally:
         gc.enable()
 

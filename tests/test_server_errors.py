@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from wire import GET, LAST, Signal, Wire, chunked, connected, ok, post, serving
+from wire import GET, LAST, SECONDS, Signal, Wire, chunked, connected, ok, post, serving
 
 import nhttp
-from nhttp.errors import ParseError
+from nhttp.errors import ConnectionReset, ParseError, StateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nhttp import IncomingMessage, ServerResponse
+    from nhttp.net import Socket
 
 UPGRADE = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
 UPLOAD = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
@@ -67,6 +70,28 @@ class TestAListenerThatRaises:
             with Wire(server) as wire:
                 assert wire.send(GET).head().status == 200
         assert logged(caplog) == [HandlerError, HandlerError]
+
+    def test_as_one_does_whose_own_connection_is_lost(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def listener(_: IncomingMessage, __: ServerResponse) -> None:
+            raise ConnectionReset("of a client that the handler has", "ECONNRESET")
+
+        with connected(listener) as wire:
+            assert wire.ask().status == 500
+        assert logged(caplog) == [ConnectionReset]
+
+    @pytest.mark.parametrize("error", [HandlerError(), StateError("no", "ERR_HTTP_HEADERS_SENT")])
+    def test_when_the_client_has_gone_is_logged_all_the_same(
+        self, error: Exception, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def listener(request: IncomingMessage, _: ServerResponse) -> None:
+            request.destroy()
+            raise error
+
+        with connected(listener) as wire:
+            assert wire.send(GET).is_closed()
+        assert logged(caplog) == [type(error)]
 
     def test_after_the_end_changes_nothing(self, caplog: pytest.LogCaptureFixture) -> None:
         def listener(_: IncomingMessage, response: ServerResponse) -> None:
@@ -215,6 +240,19 @@ class TestHandleError:
             assert wire.send(GET).is_closed()
         assert logged(caplog) == [KeyError]
 
+    def test_what_it_raises_behind_its_answer_closes_the_connection(self) -> None:
+        class Kind(nhttp.Server):
+            def handle_error(self, error: object, request: object, response: Any) -> None:
+                response.end("sorry")
+                raise KeyError
+
+        with (
+            Kind(oops, keep_alive_timeout=0).listen(0, "127.0.0.1") as server,
+            Wire(server) as wire,
+        ):
+            assert wire.ask().body == b"sorry"
+            assert wire.is_closed()
+
     def test_losing_the_client_meanwhile_is_nobodys_mistake(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -242,6 +280,17 @@ def test_system_exit_in_a_handler_ends_its_connection_alone() -> None:
             assert wire.send("GET /exit HTTP/1.1\r\nHost: a\r\n\r\n").is_closed()
         with Wire(server) as wire:
             assert wire.ask().body == b"fine"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_system_exit_in_the_listener_of_a_tunnel_ends_that() -> None:
+    def listener(*_arguments: object) -> None:
+        raise SystemExit
+
+    with serving(ok) as server:
+        server.on("upgrade", listener)
+        with Wire(server) as wire:
+            assert wire.send(UPGRADE).is_closed()
 
 
 class TestNonsense:
@@ -292,7 +341,10 @@ class TestNonsense:
         assert len(failures) == 1
 
     def test_a_bad_chunk_when_the_answer_is_half_out(self) -> None:
+        responses: list[ServerResponse] = []
+
         def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            responses.append(response)
             response.write("half")
             request.read()
 
@@ -300,6 +352,7 @@ class TestNonsense:
             wire.send(chunked("good").replace("0\r\n\r\n", "bad\n"))
             assert wire.head().status == 200
             assert b"0\r\n\r\n" not in wire.rest()
+        assert [type(each.errored) for each in responses] == [ParseError]
 
     def test_a_bad_chunk_when_the_answer_is_out(self) -> None:
         def listener(request: IncomingMessage, response: ServerResponse) -> None:
@@ -308,7 +361,8 @@ class TestNonsense:
 
         with connected(listener) as wire:
             assert wire.ask(chunked("good").replace("0\r\n\r\n", "bad\n")).body == b"answer"
-            assert wire.is_closed()
+            assert wire.receive() == b""
+            wire.send("more").send("of it, for which nobody gets a reset")
 
     def test_a_client_error_listener_may_close_later_on_another_thread(self) -> None:
         def later(_: Exception, socket: nhttp.net.Socket) -> None:
@@ -321,6 +375,20 @@ class TestNonsense:
             with Wire(server) as wire:
                 assert wire.send("nonsense\r\n\r\n").end().rest() == b"later"
 
+    def test_a_client_error_listener_is_told_once_and_not_hurried(self) -> None:
+        told: list[tuple[type[Exception], float]] = []
+
+        def listener(error: Exception, socket: nhttp.net.Socket) -> None:
+            told.append((type(error), socket._limit))
+            socket.destroy(error)
+
+        with serving(ok) as server:
+            server.on("clientError", listener)
+            with Wire(server) as wire:
+                wire.ask(GET + "non")
+                assert wire.send("sense\r\n\r\n").is_closed()
+        assert told == [(ParseError, math.inf)]
+
     def test_a_client_error_listener_that_forgets_is_helped_by_the_timeout(self) -> None:
         with serving(ok, timeout=0.1) as server:
             server.on("clientError", Signal())
@@ -329,6 +397,20 @@ class TestNonsense:
 
 
 class TestVanishing:
+    def test_a_reset_ends_what_nobody_goes_on_with(self) -> None:
+        asked, closed = Signal(), Signal()
+
+        def listener(_: IncomingMessage, response: ServerResponse) -> None:
+            response.on("close", closed)
+            asked.set()
+
+        with serving(listener, timeout=0) as server:
+            wire = Wire(server).send(GET)
+            assert asked.happens()
+            wire.reset()
+            assert closed.happens()
+            assert server.close().wait_closed(SECONDS)
+
     @pytest.mark.parametrize("vanish", [Wire.reset, Wire.__exit__])
     def test_at_any_octet_of_a_request(self, vanish: Callable[[Wire], object]) -> None:
         text = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
@@ -355,6 +437,44 @@ class TestVanishing:
             with Wire(server) as wire:
                 assert len(wire.ask(LAST).body) == 100
         assert not caplog.records, "nobody made a mistake"
+
+    def test_in_the_middle_of_a_head_is_an_error_of_the_clients(self) -> None:
+        errors: queue.Queue[Exception] = queue.Queue()
+        with serving(ok) as server:
+            server.on("clientError", lambda error, _: errors.put(error))
+            wire = Wire(server)
+            wire.ask()
+            wire.send(GET[:10]).reset()
+            assert isinstance(errors.get(timeout=SECONDS), ConnectionReset)
+
+    def test_a_listener_may_destroy_the_socket_with_the_error_that_it_is_given(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with serving(ok) as server:
+            server.on("clientError", lambda error, socket: socket.destroy(error))
+            with Wire(server) as wire:
+                assert wire.send("nonsense\r\n\r\n").is_closed()
+        assert logged(caplog) == []
+
+    def test_what_a_socket_was_destroyed_with_is_not_logged(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        sockets: list[Socket] = []
+
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            if request.method == "POST":
+                request.socket.destroy(ValueError("enough"))
+            response.end("fine")
+
+        with serving(listener) as server:
+            server.on("connection", sockets.append)
+            with Wire(server) as wire:
+                wire.ask()
+                sockets[0].destroy(ValueError("enough"))
+                assert wire.is_closed()
+            with Wire(server) as wire:
+                assert wire.send(UPLOAD).is_closed()
+        assert logged(caplog) == []
 
     def test_writing_to_one_who_is_gone_raises_and_is_not_logged(
         self, caplog: pytest.LogCaptureFixture

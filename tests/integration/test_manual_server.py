@@ -6,6 +6,7 @@ Every test is named after what the manual says: its section first. Durations are
 from __future__ import annotations
 
 import os
+import queue
 import socket
 import struct
 import sys
@@ -503,6 +504,16 @@ def test_headers_timeout__emits_timeout_on_the_server_whose_listener_is_responsi
             assert trickle(wire) == b"too slow"
 
 
+def test_headers_timeout__a_listener_for_timeout_may_end_it_later() -> None:
+    sockets: queue.Queue[nhttp.net.Socket] = queue.Queue()
+    with serving(ok, headers_timeout=0.05) as server:
+        server.on("timeout", sockets.put)
+        with Wire(server) as wire:
+            wire.send(GET[:10])
+            sockets.get(timeout=SECONDS).end("too slow")
+            assert wire.rest() == b"too slow"
+
+
 def trickle(wire: Wire) -> bytes:
     """Send a head without an end, octet by octet, until there is an answer."""
     done = threading.Event()
@@ -552,6 +563,40 @@ def test_keep_alive_timeout__0_disables_it() -> None:
         assert answer["connection"] == "keep-alive"
         assert answer["keep-alive"] is None
         assert wire.is_closed(), "the regular timeout counts"
+
+
+def test_keep_alive_timeout__0_disables_it_and_what_a_handler_set_counts_no_more() -> None:
+    def listener(_: nhttp.IncomingMessage, response: nhttp.ServerResponse) -> None:
+        response.set_timeout(0)
+        response.end()
+
+    with connected(listener, keep_alive_timeout=0, timeout=0.1) as wire:
+        assert wire.ask().status == 200
+        assert wire.is_closed()
+
+
+def test_keep_alive_timeout__counts_behind_a_request_that_took_longer_to_arrive() -> None:
+    asked = Signal()
+
+    def listener(request: nhttp.IncomingMessage, response: nhttp.ServerResponse) -> None:
+        asked.set()
+        response.end(request.read())
+
+    with connected(listener, keep_alive_timeout=0.1) as wire:
+        wire.ask()
+        asked.clear()
+        wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
+        assert asked.happens()
+        assert wire.ask("late").body == b"late"
+        assert wire.is_closed()
+
+
+def test_keep_alive_timeout__a_blank_line_behind_a_request_begins_no_other() -> None:
+    with connected(ok, keep_alive_timeout=0.1) as wire:
+        wire.ask(post("old browsers send one"))
+        for octet in "\r\n":
+            wire.send(octet)
+        assert wire.is_closed()
 
 
 def test_keep_alive_timeout__a_change_is_for_new_connections_only() -> None:

@@ -33,7 +33,7 @@ _log = logging.getLogger("nhttp.access")
 _GRACE = 0.3
 
 # What listens on every address, and the address by which a person can reach it from here.
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - to recognise it
+_WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - to recognise it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments. Default: those of the process.
 
     Returns:
-        The exit status: 0, or 1 when the command failed. Usage errors exit with 2.
+        The exit status: 0, or what the command says of its failure: 1 of ``serve``, curl's of
+        ``get``. Usage errors exit with 2.
     """
     parser = argparse.ArgumentParser(prog="nhttp", description="HTTP from the command line.")
     parser.add_argument("--version", action="store_true", help="show the version and exit")

@@ -23,7 +23,8 @@ import nhttp
 from nhttp import net
 from nhttp.__main__ import main
 from nhttp._get import limit
-from nhttp._get.failures import Exit, of_exchange
+from nhttp._get.failures import Exit, Failure, of_exchange
+from nhttp._get.upload import Upload
 from nhttp._static import StaticFiles
 from nhttp.errors import SocketTimeout, StateError
 
@@ -366,6 +367,15 @@ def test_a_data_file_that_cannot_be_read(name: str, tmp_path: Path, capfdbinary:
     """Nobody is connected to."""
     assert get("http://127.0.0.1:1/", "-d", f"@{tmp_path / name}") == 26
     assert fails(capfdbinary, 26, f"cannot read {tmp_path / name}")
+
+
+def test_a_pipe_that_does_not_block_is_not_taken_for_an_empty_one() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with Upload(io.FileIO(reading), "the pipe", None) as upload, io.FileIO(writing, "w"):
+        with pytest.raises(Failure, match="cannot read the pipe") as failed:
+            next(upload._blocks())
+        assert failed.value.exit == Exit.READ
 
 
 def test_a_data_file_that_shrinks(tmp_path: Path, capfdbinary: Captured) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -100,11 +101,14 @@ class Upload:
         if left:
             raise Failure(Exit.READ, f"{self._name} ended {left} octets early")
 
-    def _read(self, size: int) -> bytes | None:
+    def _read(self, size: int) -> bytes:
         try:
-            return self._source.read(size)
+            block = self._source.read(size)
+            if block is None:  # it was made non-blocking by somebody else
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         except OSError as error:
             raise _unreadable(self._name, error) from error
+        return block
 
 
 def _answered(request: nhttp.ClientRequest) -> nhttp.IncomingMessage | None:

@@ -138,8 +138,9 @@ def test_links_are_followed_on_request(tmp_path: Path) -> None:
         assert response.read() == b"hello"
 
 
-def test_all_addresses(tmp_path: Path) -> None:
-    with running(tmp_path, "--host", "0.0.0.0") as server:
+@pytest.mark.parametrize("host", ["0.0.0.0", ""])
+def test_all_addresses(tmp_path: Path, host: str) -> None:
+    with running(tmp_path, "--host", host) as server:
         assert server.greeting.endswith(
             f"http://127.0.0.1:{server.port}/ and every other address of this machine"
             "  (Ctrl-C stops)\n"

@@ -32,6 +32,8 @@ from nhttp.net._quick import load_quick_send
 from nhttp.response import ServerResponse
 
 if TYPE_CHECKING:
+    import socket as socket_module
+
     from nhttp._parser.events import BodyEvent
     from nhttp.net import Socket
     from nhttp.server import Server
@@ -475,11 +477,13 @@ class Connection:
         of it is here the rest must be able to follow, so its thread, which is about to read it, is
         left alone. What that has just taken is served if it is a whole request.
         """
-        handle = self.socket._handle
-        with contextlib.suppress(OSError, ValueError):  # closed meanwhile
-            if handle is not None and not unread(handle) and self.phase is Phase.IDLE:
-                self._stopped = True
-                self.socket._stop_reading()
+        self.socket._stop_reading(self._stops)
+
+    def _stops(self, handle: socket_module.socket) -> bool:
+        """Whether nothing of a request has come, so that none is to come any more."""
+        idle = not unread(handle) and self.phase is Phase.IDLE
+        self._stopped = self._stopped or idle
+        return idle
 
     def _close(self) -> None:
         """Close, in a way that lets the last response arrive."""

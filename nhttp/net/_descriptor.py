@@ -181,18 +181,21 @@ class Descriptor(Duplex):
         if not alone:
             self.destroy()
 
-    def _stop_reading(self) -> None:
+    def _stop_reading(self, really: Callable[[socket.socket], bool] | None = None) -> None:
         """Wake whoever reads, with the end of the stream; what has arrived can still be read.
 
         Does not block, and calls no listener: for the timer thread.
+
+        Args:
+            really: Decides, with the descriptor held, whether to do so. Default: yes.
         """
         try:
             self._hold()
         except Exception:  # destroyed, for whatever reason
             return
         handle = self._handle
-        if handle is not None:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if handle is not None and (really is None or really(handle)):
                 handle.shutdown(socket.SHUT_RD)
         if self._let_go():
             _threads.run(self._close_handle, name="nhttp-close")

@@ -236,7 +236,6 @@ class ClientRequest(ReadingRequest):
             if self.aborted is not None:
                 return
             self.aborted = time.time()
-        self._error_seen = True  # who aborts knows
         self._latch("abort")
         self.destroy()
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["OutgoingMessage"]
 
 _LAST_CHUNK = b"0\r\n\r\n"
+_MOST_DIGITS = 19  # of a length: what receivers keep in 64 bits
 # Octets of a body that is copied behind its head rather than given to the kernel beside it.
 _JOIN_BELOW = 16 * 1024
 
@@ -522,7 +523,7 @@ def check_framing(headers: dict[str, Field]) -> None:
 def _length_of(value: str | list[str]) -> int:
     """Give the number that a ``Content-Length`` header says."""
     text = value if isinstance(value, str) else ""
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
         raise InvalidArgument(
             f"Content-Length is a number of octets, not {value!r}", "ERR_INVALID_ARG_VALUE"
         )

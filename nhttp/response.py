@@ -155,6 +155,10 @@ class ServerResponse(OutgoingMessage):
         if self._head_ready:
             self._check_head_open("write")
         if status_message is not None and not isinstance(status_message, str):
+            if headers is not None:
+                raise InvalidArgument(
+                    f"the status message is a str, not {status_message!r}", "ERR_INVALID_ARG_TYPE"
+                )
             status_message, headers = None, status_message
         code = _check_status(status_code)
         message = status_message and check_text(status_message, "the status message")

@@ -135,6 +135,7 @@ class TestFraming:
             {"Content-Length": "3", "Transfer-Encoding": "chunked"},
             {"Content-Length": "three"},
             {"Content-Length": -3},
+            {"Content-Length": "1" * 5000},
             {"Content-Length": ["3", "3"]},
             {"Content-Length": "\xb3"},
         ],
@@ -156,6 +157,16 @@ class TestFraming:
             response.end("abc")
 
         assert answered(write).body == b"abc"
+
+
+def test_headers_in_the_place_of_the_message_and_again_are_refused() -> None:
+    def write(response: ServerResponse) -> None:
+        message: Any = {"X-A": "1"}
+        with pytest.raises(InvalidArgument, match="status message"):
+            response.write_head(200, message, {"X-B": "2"})
+        response.end("abc")
+
+    assert answered(write).body == b"abc"
 
 
 class TestWhatIsRemovedBeforeItWasSet:

@@ -37,16 +37,16 @@ class Agent(Sharing):
         keep_alive: Whether sockets are kept when no request waits for them. Default: False.
         keep_alive_initial_delay: Seconds of idleness before the kernel probes a kept connection.
             Default: 1.0.
-        max_sockets: Sockets for one origin at the same time. Default: any number.
+        max_sockets: Sockets for one origin at the same time, 1 or more. Default: any number.
         max_free_sockets: Idle sockets kept for one origin. Default: 256.
-        max_total_sockets: Sockets for all origins. Default: any number.
+        max_total_sockets: Sockets for all origins, 1 or more. Default: any number.
         scheduling: ``"lifo"`` uses the socket first that was used last, ``"fifo"`` the one that has
             been idle longest. Default: ``"lifo"``.
         timeout: The `timeout` of requests that have none of their own, and how long a socket is
             kept idle, in seconds. Default: None, no limit.
 
     Raises:
-        InvalidArgument: A limit or a duration is negative or not a number, or `scheduling` is
+        InvalidArgument: A limit or a duration is too small or not a number, or `scheduling` is
             neither.
 
     Attributes:
@@ -103,7 +103,7 @@ class Agent(Sharing):
         super().__init__(
             Pool(
                 max_sockets=_limit("max_sockets", max_sockets),
-                max_free_sockets=_limit("max_free_sockets", max_free_sockets),
+                max_free_sockets=_limit("max_free_sockets", max_free_sockets, 0),
                 max_total_sockets=_limit("max_total_sockets", max_total_sockets),
                 scheduling=scheduling,
             )
@@ -133,7 +133,7 @@ class Agent(Sharing):
 
     @max_free_sockets.setter
     def max_free_sockets(self, value: float) -> None:
-        self._pool.max_free_sockets = _limit("max_free_sockets", value)
+        self._pool.max_free_sockets = _limit("max_free_sockets", value, 0)
 
     @property
     def max_total_sockets(self) -> float:
@@ -344,10 +344,10 @@ def _request_class() -> type[ClientRequest]:
     return ClientRequest
 
 
-def _limit(name: str, value: object) -> float:
-    if isinstance(value, (int, float)) and value >= 0:  # NaN is not, either
+def _limit(name: str, value: object, least: int = 1) -> float:
+    if isinstance(value, (int, float)) and value >= least:  # NaN is not, either
         return value
-    raise InvalidArgument(f"{name} is 0 or more, not {value!r}", "ERR_INVALID_ARG_VALUE")
+    raise InvalidArgument(f"{name} is {least} or more, not {value!r}", "ERR_INVALID_ARG_VALUE")
 
 
 def _sockets_of(channels: dict[str, list[Channel]]) -> dict[str, list[Socket]]:

@@ -249,6 +249,13 @@ def test_a_limit_that_is_none_is_refused(name: str, value: Any) -> None:
         Agent(**keywords)
 
 
+@pytest.mark.parametrize("name", ["max_sockets", "max_total_sockets"])
+def test_a_limit_that_would_let_no_request_through_is_refused(name: str) -> None:
+    keywords: dict[str, Any] = {name: 0}
+    with pytest.raises(InvalidArgument, match=f"{name} is 1 or more"):
+        Agent(**keywords)
+
+
 @pytest.mark.parametrize("name", ["max_sockets", "max_free_sockets", "max_total_sockets"])
 def test_a_limit_cannot_be_changed_to_what_is_none(name: str) -> None:
     agent = Agent()

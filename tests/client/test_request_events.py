@@ -520,3 +520,27 @@ def test_abort_twice_tells_of_the_first_time() -> None:
         first = req.aborted
         req.abort()
         assert req.aborted is first
+
+
+def test_destroying_a_request_tells_its_answer() -> None:
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(OK[:-1])
+        peer.read_head()
+
+    with scripted(script) as server:
+        req = get(server.url)
+        response = req.get_response()
+        recorder = Recorder(response, "aborted", "error", "close")
+        why = OSError("because")
+        req.destroy(why)
+        assert recorder.noted == [("error", (why,)), ("aborted", ()), ("close", ())]
+
+
+def test_what_a_listener_was_told_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with scripted(answer(OK)) as server:
+        req = get(server.url)
+        req.on("error", ignore).destroy(OSError("because"))
+        del req
+        gc.collect()
+    assert not caplog.records

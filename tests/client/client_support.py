@@ -10,12 +10,35 @@ from typing import TYPE_CHECKING, Any
 
 from support import SECONDS
 
+from nhttp._agent.agent import Agent
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-__all__ = ["OK", "Peer", "Scripted", "answer", "ignore", "scripted"]
+    from nhttp import net
+    from nhttp._agent.options import RequestOptions
+
+__all__ = [
+    "CHUNKED",
+    "HEAD_END",
+    "OK",
+    "Gated",
+    "Peer",
+    "Scripted",
+    "answer",
+    "fields",
+    "ignore",
+    "keeping",
+    "scripted",
+    "stalling",
+]
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+CHUNKED = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n"
+    b"5\r\nhello\r\n0\r\nX-T: v\r\n\r\n"
+)
+HEAD_END = CHUNKED.index(b"\r\n\r\n") + 4
 
 
 class Peer:
@@ -148,3 +171,49 @@ def answer(*octets: bytes) -> Callable[[Peer], None]:
 
 def ignore(*_arguments: object) -> None:
     """A listener that does nothing."""
+
+
+def stalling(octets: bytes) -> Callable[[Peer], None]:
+    """A script that sends this, and waits for the client to go."""
+
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(octets)
+        assert peer.read_all() == b""
+
+    return script
+
+
+def keeping(heads: list[bytes], body: int = 0) -> Any:
+    """A script that keeps the heads, takes a body, and answers."""
+
+    def script(peer: Peer) -> None:
+        while head := peer.read_head():
+            heads.append(head)
+            peer.read(body)
+            peer.send(OK)
+
+    return script
+
+
+def fields(head: bytes) -> list[str]:
+    return head.decode("latin-1").split("\r\n")[1:-2]
+
+
+class Gated(Agent):
+    """Its sockets come when they are let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Event()
+        self.give: Callable[[], object] = lambda: None
+
+    def create_connection(
+        self,
+        options: RequestOptions,
+        callback: Callable[[Exception | None, net.Socket | None], object] | None = None,
+    ) -> net.Socket | None:
+        assert callback is not None
+        self.give = lambda: callback(None, super(Gated, self).create_connection(options))
+        self.asked.set()
+        return None

@@ -261,10 +261,10 @@ class Connection:
 
     def _see_through(self, request: IncomingMessage, response: ServerResponse) -> None:
         """Let the body flow if somebody wants it, until the response is finished."""
-        if request._wanted() or not self.socket._write_ended:
+        if request._wanted() or not self.socket._write_finished:
             request._drive_claimed()
         with response._lock:
-            while not (response._done() or self._dead() or self.socket._write_ended):
+            while not (response._done() or self._dead() or self.socket._write_finished):
                 response._wait()
 
     def _dead(self) -> bool:

@@ -527,7 +527,8 @@ class Socket(Clock):
     # State.
 
     def _done_writing(self) -> bool:
-        return self._write_ended or self._destroyed
+        """Whether nothing more goes out; not while a thread still sends the last of it."""
+        return self._write_finished or self._destroyed
 
     @property
     def connecting(self) -> bool:

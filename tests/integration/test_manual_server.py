@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import in_thread
 from wire import GET, LAST, SECONDS, Signal, Wire, connected, ok, post, serving
 
 import nhttp
@@ -511,6 +512,28 @@ def test_headers_timeout__a_listener_for_timeout_may_end_it_later() -> None:
         with Wire(server) as wire:
             wire.send(GET[:10])
             sockets.get(timeout=SECONDS).end("too slow")
+            assert wire.rest() == b"too slow"
+
+
+def test_headers_timeout__a_listener_for_timeout_is_waited_for_while_it_ends_it() -> None:
+    told: queue.Queue[tuple[nhttp.net.Socket, in_thread]] = queue.Queue()
+
+    def on_timeout(sock: nhttp.net.Socket) -> None:
+        sock._write_lock.acquire()
+        ending = in_thread(sock.end, "too slow")
+        while not sock.writable_ended:
+            pass
+        told.put((sock, ending))
+
+    with serving(ok, headers_timeout=0.05) as server:
+        server.on("timeout", on_timeout)
+        with Wire(server) as wire:
+            wire.send(GET[:10])
+            sock, ending = told.get(timeout=SECONDS)
+            while sock._changed is None and not sock.destroyed:
+                pass  # until its thread waits, or does not
+            sock._write_lock.release()
+            ending.result()
             assert wire.rest() == b"too slow"
 
 

@@ -113,6 +113,13 @@ def leaves_nothing_behind() -> Iterator[None]:
         time.sleep(0.001)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def finalized_with_its_file() -> Iterator[None]:
+    """Have what a file's tests dropped say so, in the log, before those of the next file listen."""
+    yield
+    gc.collect()
+
+
 @pytest.fixture
 def unused_port() -> Iterator[int]:
     """A port that is bound and nobody listens on."""

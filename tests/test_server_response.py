@@ -329,6 +329,7 @@ class TestDestroying:
 
         with connected(listener, timeout=0) as wire:
             assert wire.send(GET + GET).answer().body == b"by hand"
+            wire.end()
             assert closed.happens()
 
     @pytest.mark.parametrize("what", ["response", "socket"])

@@ -227,7 +227,7 @@ class SecureStream(Socket):
         self._hold()
         try:
             _threads.run(self._send_rest, engine, wire, out, name="nhttp-tls")
-        except BaseException:
+        except BaseException:  # no thread to be had, or Ctrl-C: nobody else will let go
             self._release()
             raise
 

@@ -506,14 +506,14 @@ class Socket(Clock):
     def _is_quiet(self) -> bool:
         """Whether nothing is there to be read, and no end. Nobody else reads.
 
-        The caller need not hold the socket: should the descriptor be another's by now, a peek takes
-        nothing from that.
+        The caller need not hold the socket: should the descriptor be another's by now, a look takes
+        nothing from that. Before each use of a kept connection it is asked, so it is to be cheap:
+        `poll` takes a third of what a peek does that raises `BlockingIOError`.
         """
         try:
-            self._open_handle().recv(1, _PEEK)
-        except BlockingIOError:
-            return True
-        return False
+            return not self._await_readable(0)
+        except ValueError:  # closed just now: there is no descriptor to ask about
+            return False
 
     # Closing.
 

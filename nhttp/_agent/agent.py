@@ -271,8 +271,9 @@ class Agent(Sharing):
     def reuse_socket(self, socket: Socket, request: ClientRequest) -> None:
         """Prepare a kept socket for a request; called with no lock held.
 
-        Meant to be overridden. By default the socket is ref'd again. Called by the thread that
-        sends the request.
+        Meant to be overridden. By default there is nothing to do: where Node refs the socket, here
+        whoever works on a request keeps the process alive. Called by the thread that sends the
+        request.
 
         Args:
             socket: What `keep_socket_alive` prepared.
@@ -280,8 +281,6 @@ class Agent(Sharing):
 
         Source: agent.reuseSocket in the manual.
         """
-        del request
-        socket.ref()
 
     # Requests (the manual of v0.11.12).
 

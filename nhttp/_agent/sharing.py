@@ -89,14 +89,12 @@ class Sharing(EventEmitter, ABC):
             return False
         if channel.kept:
             channel.kept = False
-            try:
-                if request is not None:
+            if request is not None:
+                try:
                     self.reuse_socket(channel.socket, request)
-                else:
-                    channel.socket.ref()
-            except BaseException:
-                self._drop(channel)
-                raise
+                except BaseException:
+                    self._drop(channel)
+                    raise
         return True
 
     def _ask(self, waiter: Waiter) -> None:
@@ -169,6 +167,8 @@ class Sharing(EventEmitter, ABC):
         try:
             socket = Making(waiter).make(self.create_connection)
             socket._open_handle()  # waits for the connection, and raises if there is none
+            # Nothing happens there by itself: who works on it keeps the process alive.
+            socket.unref()
             channel = Channel(waiter.name, socket)
         except BaseException:
             with self._lock:

@@ -187,7 +187,6 @@ class ConnectingRequest(SendingRequest):
         if failure is not None:
             exchange.close(failure)
             return
-        socket.unref()  # nothing happens there by itself: who works on it keeps the process alive
         if self._seconds or self._no_delay is not None or self._keep_alive is not None:
             self._configure(socket)
         if not unheard:

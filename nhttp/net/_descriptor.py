@@ -269,6 +269,8 @@ class Descriptor(Duplex):
 
     def unref(self) -> Self:
         """Let the process end although this socket is open."""
+        if not self._referenced and not self._refs:
+            return self  # an Agent says so again each time that it keeps the connection
         with self._lock:  # both in one step: a `ref` comes before it, or after it
             self._referenced = False
             refs, self._refs = self._refs, 0

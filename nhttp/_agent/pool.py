@@ -41,7 +41,7 @@ class Dial(Generic[W]):
 
 @dataclass(slots=True)
 class Offer(Generic[S]):
-    """Nobody wants `socket` now: ask whether it may be kept, then call `keep` or `remove`."""
+    """Nobody wants `socket` now: ask whether it may be kept, and `release` it again."""
 
     socket: S
 
@@ -174,29 +174,34 @@ class Pool(Generic[S, W]):
         self._total -= 1
         return self._slot_freed(name, origin)
 
-    def release(self, name: str, socket: S) -> list[Action[S, W]]:
-        """A request is done with a socket that can be used again."""
+    def spare(self, name: str) -> bool:
+        """Whether nobody waits for a socket of this name, and there is room to keep one more.
+
+        May be asked without the lock, to learn what `release` is likely to need: it looks again.
+        """
+        origin = self._origins.get(name)
+        return origin is not None and not origin.queue and not self._is_full(origin)
+
+    def release(self, name: str, socket: S, *, keep: bool | None = None) -> list[Action[S, W]]:
+        """A request is done with a socket that can be used again. An empty list: it is kept.
+
+        Args:
+            name: The socket's.
+            socket: In use so far.
+            keep: Whether it may be kept, should nobody want it; False closes it in any case. None:
+                nobody was asked yet.
+        """
         origin = self._origins.get(name)
         if origin is None or socket not in origin.busy:
             return [Close(socket)]  # taken out meanwhile, or the agent was destroyed
-        if origin.queue:
-            return [Assign(origin.queue.popleft()[1], socket)]
-        if self._total >= self.max_total_sockets and self._longest_waiting() is not None:
-            # Somebody waits for a slot that only this socket can give.
+        if keep is False:
             return [Close(socket), *self.remove(name, socket)]
-        if len(origin.free) < self.max_free_sockets:
-            return [Offer(socket)]
-        return [Close(socket), *self.remove(name, socket)]
-
-    def keep(self, name: str, socket: S) -> list[Action[S, W]]:
-        """An offered socket may be kept; somebody may have come for it meanwhile."""
-        origin = self._origins.get(name)
-        if origin is None or socket not in origin.busy:
-            return [Close(socket)]
         if origin.queue:
             return [Assign(origin.queue.popleft()[1], socket)]
-        if self._total >= self.max_total_sockets and self._longest_waiting() is not None:
-            return [Close(socket), *self.remove(name, socket)]  # as in `release`
+        if self._is_full(origin):
+            return [Close(socket), *self.remove(name, socket)]
+        if keep is None:
+            return [Offer(socket)]
         del origin.busy[socket]
         origin.free.append(socket)
         return []
@@ -291,10 +296,15 @@ class Pool(Generic[S, W]):
         self._tidy(name, origin)
         return actions
 
+    def _is_full(self, origin: _Origin[S, W]) -> bool:
+        """Whether no more idle sockets can be kept, or somebody waits for a slot of any name."""
+        if len(origin.free) >= self.max_free_sockets:
+            return True
+        return self._total >= self.max_total_sockets and self._longest_waiting() is not None
+
     def _longest_waiting(self) -> _Origin[S, W] | None:
-        waiting = [
-            each for each in self._origins.values() if each.queue and each.size < self.max_sockets
-        ]
+        origins = list(self._origins.values())  # in one step, for `spare`
+        waiting = [each for each in origins if each.queue and each.size < self.max_sockets]
         return min(waiting, key=lambda each: each.queue[0][0], default=None)
 
     def _tidy(self, name: str, origin: _Origin[S, W]) -> None:

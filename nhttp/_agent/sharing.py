@@ -221,39 +221,36 @@ class Sharing(EventEmitter, ABC):
 
     def _hand_on(self, channel: Channel) -> None:
         """Give a socket to whoever waits for it, or keep it, or close it."""
-        with self._lock:
-            leftovers = self._apply(self._pool.release(channel.name, channel))
-        for action in leftovers:
-            if not isinstance(action, Offer):
-                self._dispose([action])
-            elif self._may_keep(channel.socket):
-                self._keep(channel)
-            else:
-                self._drop(channel)
+        pool, name = self._pool, channel.name
+        keep = self._may_keep(channel) if pool.spare(name) else None
+        while True:
+            with self._lock:
+                actions = pool.release(name, channel, keep=keep)
+                if not actions:
+                    self._sweeper.expect(channel.idle_since + WATCH_AFTER)
+                    return
+                leftovers = self._apply(actions)
+            if not isinstance(actions[0], Offer):
+                self._dispose(leftovers)
+                return
+            keep = self._may_keep(channel)  # who waited for it does so no longer
 
-    def _may_keep(self, socket: Socket) -> bool:
-        """Nobody wants the socket now: whether it is to be kept."""
+    def _may_keep(self, channel: Channel) -> bool:
+        """Nobody wants the socket now: whether it is to be kept. It is made ready for that."""
+        socket = channel.socket
         if not self.keep_alive or socket._destroyed:
             return False
         try:
-            return bool(self.keep_socket_alive(socket))
+            kept = bool(self.keep_socket_alive(socket))
         except Exception:
             _log.exception("keep_socket_alive of %r raised; the socket is closed", self)
             return False
-
-    def _keep(self, channel: Channel) -> None:
-        """Keep a socket, unless somebody has come for it meanwhile."""
-        channel.kept = True
-        channel.idle_since = moment = now()
-        if self.timeout:
-            channel.expires = min(channel.expires, moment + self.timeout)
-        with self._lock:
-            actions = self._pool.keep(channel.name, channel)
-            leftovers = self._apply(actions) if actions else actions
-            if moment + WATCH_AFTER < self._sweeper.due:
-                self._sweeper.expect(moment + WATCH_AFTER)
-        if leftovers:
-            self._dispose(leftovers)
+        if kept:
+            channel.kept = True
+            channel.idle_since = moment = now()
+            if self.timeout:
+                channel.expires = min(channel.expires, moment + self.timeout)
+        return kept
 
     def _drop(self, channel: Channel, error: BaseException | None = None) -> None:
         """Take a socket out of the pool, and destroy it."""

@@ -196,6 +196,18 @@ def test_keep_and_reuse_are_called_around_the_time_in_the_pool(server: RawServer
         second.get_response().read()
 
 
+def test_a_socket_is_kept_when_who_waited_for_it_has_gone_before_it_came(
+    server: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Hooked() as agent:
+        # As it looks to the thread that brings a socket back a moment before a waiter gives up.
+        monkeypatch.setattr(agent._pool, "spare", lambda name: False)
+        first = agent.get(server.url)
+        first.get_response().read()
+        assert agent.asked == [("keep", first.socket)]
+        assert list(agent.free_sockets.values()) == [[first.socket]]
+
+
 @pytest.mark.parametrize("verdict", [False, None, 0])
 def test_a_falsy_result_of_keep_socket_alive_destroys_the_socket(
     server: RawServer, verdict: Any

@@ -43,8 +43,8 @@ def kept(pool: Pool[str, str], name: str, *sockets: str) -> Pool[str, str]:
     for socket in sockets:
         dial(pool, name, f"for {socket}", socket)
     for socket in sockets:
-        assert pool.release(name, socket) == [Offer(socket)]
-        assert pool.keep(name, socket) == []
+        assert pool.spare(name)
+        assert pool.release(name, socket, keep=True) == []
     return pool
 
 
@@ -127,26 +127,36 @@ def test_beyond_max_free_sockets_a_socket_is_closed() -> None:
     pool = make(max_free=1)
     dial(pool, A, "r1", "s1")
     dial(pool, A, "r2", "s2")
-    assert pool.release(A, "s1") == [Offer("s1")]
-    assert pool.keep(A, "s1") == []
-    assert pool.release(A, "s2") == [Close("s2")]
+    assert pool.release(A, "s1", keep=True) == []
+    assert not pool.spare(A)
+    assert pool.release(A, "s2", keep=True) == [Close("s2")]
     assert pool.total == 1
 
 
 def test_who_comes_while_a_socket_is_offered_gets_it() -> None:
     pool = make(max_sockets=1)
     dial(pool, A, "r1", "s1")
-    assert pool.release(A, "s1") == [Offer("s1")]
+    assert pool.spare(A)
     assert pool.request(A, "r2") == []
-    assert pool.keep(A, "s1") == [Assign("r2", "s1")]
+    assert not pool.spare(A)
+    assert pool.release(A, "s1", keep=True) == [Assign("r2", "s1")]
 
 
-def test_an_offered_socket_may_be_refused() -> None:
+def test_a_socket_that_may_not_be_kept_is_closed_whoever_came_meanwhile() -> None:
     pool = make(max_sockets=1)
     dial(pool, A, "r1", "s1")
-    pool.release(A, "s1")
     pool.request(A, "r2")
-    assert pool.remove(A, "s1") == [Dial("r2")]
+    assert pool.release(A, "s1", keep=False) == [Close("s1"), Dial("r2")]
+
+
+def test_a_socket_is_offered_when_who_waited_for_it_has_gone_before_it_came() -> None:
+    pool = make(max_sockets=1)
+    dial(pool, A, "r1", "s1")
+    pool.request(A, "r2")
+    assert not pool.spare(A)
+    pool.cancel(A, "r2")
+    assert pool.release(A, "s1") == [Offer("s1")]
+    assert pool.sockets == {A: ["s1"]}
 
 
 def test_a_request_that_stops_waiting_leaves_the_queue() -> None:
@@ -213,9 +223,10 @@ def test_a_socket_that_was_taken_out_is_closed_when_it_comes_back() -> None:
 def test_a_socket_taken_out_while_it_is_offered_is_not_kept() -> None:
     pool = make()
     dial(pool, A, "r1", "s1")
-    pool.release(A, "s1")
+    assert pool.spare(A)
     pool.remove(A, "s1")
-    assert pool.keep(A, "s1") == [Close("s1")]
+    assert not pool.spare(A)
+    assert pool.release(A, "s1", keep=True) == [Close("s1")]
 
 
 def test_max_total_sockets_counts_all_origins() -> None:
@@ -243,9 +254,10 @@ def test_at_the_total_a_socket_that_comes_back_makes_room_for_who_waits_longest(
 def test_at_the_total_an_offered_socket_makes_room_for_who_came_meanwhile() -> None:
     pool = make(total=1)
     dial(pool, A, "r1", "s1")
-    assert pool.release(A, "s1") == [Offer("s1")]
+    assert pool.spare(A)
     assert pool.request(B, "r2") == []
-    assert pool.keep(A, "s1") == [Close("s1"), Dial("r2")]
+    assert not pool.spare(A)
+    assert pool.release(A, "s1", keep=True) == [Close("s1"), Dial("r2")]
 
 
 def test_at_the_total_requests_of_the_same_origin_come_first() -> None:
@@ -298,7 +310,7 @@ def test_limits_hold_and_nobody_is_forgotten_whatever_happens(data: st.DataObjec
                 served.add(action.waiter)
                 busy.append((names[action.waiter], action.socket))
             elif isinstance(action, Offer):
-                pytest.fail("only a socket that comes back is offered")
+                pytest.fail("only a socket about which nobody was asked is offered")
 
     for _ in range(data.draw(st.integers(1, 40))):
         steps = ["request", "dialled", "failed", "release", "close", "keep", "refuse"]
@@ -329,8 +341,7 @@ def test_limits_hold_and_nobody_is_forgotten_whatever_happens(data: st.DataObjec
                 carry_out(actions)
         elif step in ("keep", "refuse") and offered:
             name, socket = offered.pop(data.draw(st.integers(0, len(offered) - 1)))
-            decide = pool.keep if step == "keep" else pool.remove
-            carry_out(decide(name, socket))
+            carry_out(pool.release(name, socket, keep=step == "keep"))
         assert pool.total <= total
         for sockets in (*pool.sockets.values(), *pool.free_sockets.values()):
             assert len(sockets) <= max_sockets

@@ -124,7 +124,10 @@ class Agent(Sharing):
 
     @max_sockets.setter
     def max_sockets(self, value: float) -> None:
-        self._pool.max_sockets = _limit("max_sockets", value)
+        limit = _limit("max_sockets", value)
+        with self._lock:
+            self._pool.max_sockets = limit
+            self._apply(self._pool.admit())
 
     @property
     def max_free_sockets(self) -> float:
@@ -142,7 +145,10 @@ class Agent(Sharing):
 
     @max_total_sockets.setter
     def max_total_sockets(self, value: float) -> None:
-        self._pool.max_total_sockets = _limit("max_total_sockets", value)
+        limit = _limit("max_total_sockets", value)
+        with self._lock:
+            self._pool.max_total_sockets = limit
+            self._apply(self._pool.admit())
 
     @property
     def sockets(self) -> dict[str, list[Socket]]:

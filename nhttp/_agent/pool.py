@@ -159,6 +159,16 @@ class Pool(Generic[S, W]):
             origin.queue = deque(entry for entry in origin.queue if entry[1] != waiter)
             self._tidy(name, origin)
 
+    def admit(self) -> list[Action[S, W]]:
+        """The limits may have been raised: let those dial who need wait no longer."""
+        actions: list[Action[S, W]] = []
+        while self._total < self.max_total_sockets:
+            origin = self._longest_waiting()
+            if origin is None:
+                break
+            actions.append(self._reserve(origin, origin.queue.popleft()[1]))
+        return actions
+
     # What happens to sockets.
 
     def dialled(self, name: str, socket: S) -> None:

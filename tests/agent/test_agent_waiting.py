@@ -76,6 +76,18 @@ def waiting(agent: Agent) -> int:
         return sum(map(len, agent._pool.requests.values()))
 
 
+@pytest.mark.parametrize("name", ["max_sockets", "max_total_sockets"])
+def test_raising_a_limit_wakes_who_waits(name: str) -> None:
+    limits: dict[str, Any] = {name: 1}
+    with PairAgent(**limits) as agent:
+        first = obtain(agent)
+        second = in_thread(obtain, agent)
+        eventually(lambda: waiting(agent) == 1, "the second one waits")
+        setattr(agent, name, 2)
+        assert second.result().socket is not first.socket
+        assert agent.made == 2
+
+
 def test_hundreds_of_threads_are_served_first_in_first_out() -> None:
     threads, sockets = 300, 4
     served: list[int] = []

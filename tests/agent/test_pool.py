@@ -123,6 +123,27 @@ def test_the_slot_of_a_failed_dial_goes_to_who_waits() -> None:
     assert repr(pool) == "<Pool empty>"
 
 
+def test_a_raised_limit_lets_those_dial_who_wait_longest() -> None:
+    pool = make(max_sockets=1)
+    pool.request(A, "r1")
+    for waiter in ("r2", "r3", "r4"):
+        pool.request(A, waiter)
+    assert pool.admit() == []
+    pool.max_sockets = 3
+    assert pool.admit() == [Dial("r2"), Dial("r3")]
+    assert pool.requests == {A: ["r4"]}
+
+
+def test_a_raised_total_lets_those_dial_whose_own_origin_has_room() -> None:
+    pool = make(max_sockets=1, total=1)
+    pool.request(A, "r1")
+    for name, waiter in ((A, "r2"), (B, "r3"), ("c:80:", "r4")):
+        pool.request(name, waiter)
+    pool.max_total_sockets = 2
+    assert pool.admit() == [Dial("r3")]
+    assert pool.requests == {A: ["r2"], "c:80:": ["r4"]}
+
+
 def test_beyond_max_free_sockets_a_socket_is_closed() -> None:
     pool = make(max_free=1)
     dial(pool, A, "r1", "s1")

@@ -15,6 +15,7 @@ from nhttp._parser import EndOfMessage, RequestHead, ResponseHead
 from nhttp.errors import ConnectionReset, StateError
 from nhttp.headers import Headers, distinct, flatten
 from nhttp.streams import Callback, Readable
+from nhttp.streams._base import without_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -356,10 +357,10 @@ class IncomingMessage(Readable):
             callback: A listener for this message's ``'timeout'``; it takes no argument.
 
         Raises:
-            InvalidArgument: `seconds` is negative or not a number.
+            InvalidArgument: `seconds` is negative or not a number, or `callback` not callable.
         """
         if callback is not None:
-            self.on("timeout", lambda _socket: callback())
+            self._add_listener("timeout", without_arguments(callback))
         request = self.request
         if request is None or request._tunnel:
             self.socket.set_timeout(seconds)

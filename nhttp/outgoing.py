@@ -21,10 +21,11 @@ from nhttp._encoding import encode
 from nhttp.errors import InvalidArgument, StateError
 from nhttp.headers import Field, HeaderInput, HeaderValue, checked, pairs_of, tokens_of
 from nhttp.streams import BytesLike, Callback, Writable
+from nhttp.streams._base import without_arguments
 from nhttp.streams._writable import end_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
     from nhttp.net import Socket
@@ -462,10 +463,10 @@ class OutgoingMessage(Writable):
             callback: A listener for this message's ``'timeout'``; it takes no argument.
 
         Raises:
-            InvalidArgument: `seconds` is negative or not a number.
+            InvalidArgument: `seconds` is negative or not a number, or `callback` not callable.
         """
         if callback is not None:
-            self._add_listener("timeout", _without_arguments(callback))
+            self._add_listener("timeout", without_arguments(callback))
         if self.socket is not None:
             self.socket.set_timeout(seconds)
         return self
@@ -479,13 +480,6 @@ class OutgoingMessage(Writable):
     def finished(self) -> bool:
         """Whether `end` was called (the manual's name for `writable_ended`)."""
         return self._write_ended
-
-
-def _without_arguments(callback: Callback) -> Callable[..., object]:
-    def listener(*_arguments: object) -> object:
-        return callback()
-
-    return listener
 
 
 def says_length(headers: dict[str, Field]) -> bool:

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from typing import ClassVar, Self, TypeAlias
 
 from nhttp._encoding import BytesLike
-from nhttp.errors import StateError
+from nhttp.errors import InvalidArgument, StateError
 from nhttp.events import EventEmitter
 
-__all__ = ["HIGH_WATER_MARK", "BytesLike", "Callback", "Stream"]
+__all__ = ["HIGH_WATER_MARK", "BytesLike", "Callback", "Stream", "without_arguments"]
 
 Callback: TypeAlias = Callable[[], object]
 
@@ -155,3 +155,15 @@ class Stream(EventEmitter):
 
     def __exit__(self, *exc_info: object) -> None:
         self.destroy()
+
+
+def without_arguments(callback: object) -> Callable[..., object]:
+    """Give a listener, for an event with arguments, that calls what takes none."""
+    if not callable(callback):
+        message = f"a callback must be callable, not {type(callback).__name__}"
+        raise InvalidArgument(message, "ERR_INVALID_ARG_TYPE")
+
+    def listener(*_arguments: object) -> object:
+        return callback()
+
+    return listener

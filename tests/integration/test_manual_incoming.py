@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from wire import GET, LAST, Signal, Wire, chunked, connected, post, serving
 
 import nhttp
 from nhttp import IncomingMessage as Request
 from nhttp import ServerResponse as Response
+from nhttp.errors import InvalidArgument
 from nhttp.streams import Readable
 
 if TYPE_CHECKING:
@@ -193,6 +195,20 @@ def test_set_timeout__calls_the_connections_and_returns_the_message() -> None:
 
     with connected(listener) as wire:
         assert wire.ask().body == b"late"
+
+
+def test_set_timeout__a_callback_that_cannot_be_called_is_refused() -> None:
+    def listener(request: Request, response: Response) -> None:
+        for message in (request, response):
+            refused: Any = message
+            with pytest.raises(InvalidArgument, match="callable, not str"):
+                refused.set_timeout(1, "x")
+            assert not message.listener_count("timeout")
+        assert request.socket.timeout != 1
+        response.end("served")
+
+    with connected(listener) as wire:
+        assert wire.ask().body == b"served"
 
 
 def test_status_code_and_status_message__only_valid_for_responses() -> None:

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Socket"]
 
-# Octets asked of the kernel in one call: at least, and at the most.
+# Octets asked of the kernel in one call: at least, while such blocks come full, and at the most.
 _RECEIVE_BLOCK = 64 * 1024
+_RECEIVE_MORE = 256 * 1024
 _RECEIVE_MAX = 1024 * 1024
 # Octets handed to the kernel in one call at the most: a slow peer then shows as activity, not as
 # one call that lasts for minutes.
@@ -143,6 +144,7 @@ class Socket(Clock):
         self.allow_half_open = allow_half_open
         # Set by who sends often from several threads: see `_quick`.
         self._quick_send: QuickSend | None = None
+        self._block = _RECEIVE_BLOCK  # what the one thread that is reading asks for next
         # Octets moved so far; written by the one thread that is reading, or writing.
         self.bytes_read: int = 0
         self.bytes_written: int = 0
@@ -314,13 +316,19 @@ class Socket(Clock):
         handle = self._handle
         if handle is None or self._connecting:
             handle = self._open_handle()
+        block = self._block
         try:
-            data = handle.recv(_RECEIVE_BLOCK if size < _RECEIVE_BLOCK else min(size, _RECEIVE_MAX))
+            data = handle.recv(block if size <= block else min(size, _RECEIVE_MAX))
         except OSError as error:
             raise self._broken(error, "read") from None
         if data:
-            self.bytes_read += len(data)
+            count = len(data)
+            self.bytes_read += count
             self._active = now()
+            if count >= block:  # there is more than that: half the work for each octet from now on
+                self._block = _RECEIVE_MORE
+            elif count <= _RECEIVE_BLOCK:
+                self._block = _RECEIVE_BLOCK
         elif self._destroyed:
             raise self._destroyed_error("read")
         return data

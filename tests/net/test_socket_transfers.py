@@ -15,6 +15,7 @@ from support import (
     socket_pair,
 )
 
+from nhttp.net import Socket
 from nhttp.streams import Readable
 
 if TYPE_CHECKING:
@@ -53,6 +54,34 @@ class TestSendfile:
             with pytest.raises(BrokenPipeError):
                 near._sendfile(file.fileno(), 0, 1)
             assert near.destroyed
+
+
+class Asked(socket.socket):
+    """Notes how much is asked of it, and has that and no more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks: list[int] = []
+        self.left = 0
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        self.blocks.append(size)
+        taken = min(size, self.left)
+        self.left -= taken
+        return bytes(taken)
+
+
+class TestBlocks:
+    def test_more_is_asked_for_as_long_as_blocks_come_full(self) -> None:
+        small, large = 64 * 1024, 256 * 1024
+        handle = Asked()
+        with Socket(handle) as reader:
+            handle.left = small + 2 * large + small
+            assert len(reader.read(handle.left)) == small + 2 * large + small
+            assert handle.blocks == [small, large, large, large]
+            handle.left = 5
+            assert reader.read(5) == bytes(5)
+            assert handle.blocks[4:] == [small], "what is idle again asks for little"
 
 
 class TestPipes:

@@ -72,11 +72,17 @@ class Channel:
     def close(self) -> None:
         """Destroy the connection, which the pool knows no longer."""
         self.end_watch()
-        self.socket._goodbye()
+        if not self.socket._inherited:
+            self.socket._goodbye()
         self.socket.destroy()
 
     def usable(self) -> bool:
-        """Tell whether the idle socket is still open, and silent, and not about to be closed."""
+        """Tell whether the idle socket is still open, and silent, and not about to be closed.
+
+        Nor may it be one that the process before a fork goes on using.
+        """
+        if self.socket._inherited:
+            return False
         if self.watch is not None and not self.end_watch():
             return False
         if self.expires != math.inf and self.expires <= now():

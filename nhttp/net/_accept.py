@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from nhttp import _threads
 from nhttp.errors import socket_error
 from nhttp.net._address import address_of, describe
+from nhttp.net._descriptor import Forks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +59,7 @@ class Listening:
         # was closed may be somebody else's already. Guards `_shared` and `_file`, too.
         self._handle_lock = threading.Lock()
         self._handle = handle
+        self._forks = Forks.count
         self._handle.setblocking(False)
         self._shared = shared
         self._woken, self._waker = os.pipe()  # tells the accept thread to stop
@@ -153,6 +155,10 @@ class Listening:
     def stop(self) -> None:
         """Stop accepting; more than once does no harm."""
         self.stopping.set()
+        if self._forks != Forks.count:
+            # The parent accepts, the file is its own, and no thread here waits to be woken.
+            self._handle.close()
+            return
         with self._handle_lock:
             self._remove_file()
             if self._handle.fileno() < 0:

@@ -24,22 +24,32 @@ from nhttp.streams import Duplex
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Descriptor", "Hold", "set_option"]
+__all__ = ["Descriptor", "Forks", "Hold", "set_option"]
 
 _NOTHING: AbstractContextManager[object] = contextlib.nullcontext()
 
 
-class _Forks:
-    """Whether this process may share its descriptors with a child, which keeps them open."""
+class Forks:
+    """With whom this process may share its descriptors, which each of them keeps open.
 
-    seen = False
+    Shutting down what is shared would do so for everybody. So what was opened before a fork is
+    only closed in the child: it is the parent's.
+    """
+
+    seen = False  # there is a child, or a parent
+    count = 0  # forks between the process that has loaded this and this one
 
     @classmethod
-    def note(cls) -> None:
+    def in_parent(cls) -> None:
         cls.seen = True
 
+    @classmethod
+    def in_child(cls) -> None:
+        cls.seen = True
+        cls.count += 1
 
-os.register_at_fork(after_in_parent=_Forks.note, after_in_child=_Forks.note)
+
+os.register_at_fork(after_in_parent=Forks.in_parent, after_in_child=Forks.in_child)
 
 
 class Hold:
@@ -71,6 +81,7 @@ class Descriptor(Duplex):
     _refs = 0  # what was told to the keeper: 1 while open and referenced
     _options: tuple[tuple[int, int, int], ...] = ()  # set before there was a connection
     # Not guarded:
+    _forks = 0  # `Forks.count` when it was opened
     _owner = 0  # ident of a thread that holds it for as long as it serves the connection
     _gone = False  # 'close' was emitted; set before `_on_closed` is called
     _served = False  # a server's connection whose thread is done; guarded by the server's `_lock`
@@ -83,6 +94,11 @@ class Descriptor(Duplex):
     _on_closed: Callable[[Any], object] | None = None
     # The exchange that uses the connection: told by whoever destroys it, so that its thread wakes.
     _on_destroyed: Callable[[], object] | None = None
+
+    @property
+    def _inherited(self) -> bool:
+        """Whether this was opened before a fork, by the process that this one is a child of."""
+        return self._forks != Forks.count
 
     # Holding.
 
@@ -158,7 +174,7 @@ class Descriptor(Duplex):
             handle = self._handle
             self._holders += 1
         try:
-            if handle is not None:
+            if handle is not None and not self._inherited:
                 # Wakes whoever is blocked in the kernel with it. A socket that never got anywhere,
                 # or whose peer is gone, refuses; then nobody is blocked.
                 with contextlib.suppress(OSError):
@@ -176,7 +192,7 @@ class Descriptor(Duplex):
         which saves the system call that would have.
         """
         with self._lock:
-            alone = self._holders == 1 and not self._destroyed and not _Forks.seen
+            alone = self._holders == 1 and not self._destroyed and not Forks.seen
             self._destroyed = self._destroyed or alone
         if not alone:
             self.destroy()
@@ -193,7 +209,7 @@ class Descriptor(Duplex):
             self._hold()
         except Exception:  # destroyed, for whatever reason
             return
-        handle = self._handle
+        handle = None if self._inherited else self._handle
         with contextlib.suppress(OSError):
             if handle is not None and (really is None or really(handle)):
                 handle.shutdown(socket.SHUT_RD)
@@ -242,6 +258,8 @@ class Descriptor(Duplex):
     # Keeping the process alive.
 
     def _keep_alive_while_open(self) -> None:
+        if Forks.count:
+            self._forks = Forks.count
         with self._lock:
             self._take_ref()
 

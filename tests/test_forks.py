@@ -1,0 +1,110 @@
+"""What a process has open stays its own when a child, made by fork, does something with it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+import pytest
+from support import port_of
+from wire import Wire, serving
+
+import nhttp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork"),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning"),
+]
+
+
+def ok(_: nhttp.IncomingMessage, response: nhttp.ServerResponse) -> None:
+    response.end("ok")
+
+
+def in_a_child(does: Callable[[], object]) -> None:
+    """Fork, have the child do something, and wait for it."""
+    child = os.fork()
+    if not child:
+        try:
+            does()
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.parametrize("close", [nhttp.Server.close, nhttp.Server.close_all_connections])
+def test_a_server_serves_on_that_a_child_closes(close: Callable[[nhttp.Server], object]) -> None:
+    with serving(ok) as server, Wire(server) as wire:
+        assert wire.ask().body == b"ok"
+        in_a_child(lambda: close(server))
+        assert wire.ask().body == b"ok"
+        with Wire(server) as another:
+            assert another.ask().body == b"ok"
+        assert server.listening
+
+
+def test_the_file_of_a_unix_socket_stays_when_a_child_closes_the_server(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with nhttp.create_server(ok).listen(path) as server:
+        in_a_child(server.close)
+        with nhttp.get(socket_path=path) as response:
+            assert response.read() == b"ok"
+    assert not path.exists()
+
+
+def test_an_idle_connection_of_an_agent_is_not_used_by_a_child() -> None:
+    with serving(ok) as server, nhttp.Agent(keep_alive=True) as agent:
+        url = f"http://127.0.0.1:{port_of(server)}/"
+        assert agent.get(url).get_response().read() == b"ok"
+
+        def ask() -> None:
+            first, second = agent.get(url), agent.get(url)
+            for request in (first, second):
+                assert request.get_response().read() == b"ok"
+            assert not first.reused_socket
+
+        in_a_child(ask)
+        again = agent.get(url)
+        assert again.get_response().read() == b"ok"
+        assert again.reused_socket
+
+
+def test_an_agent_that_a_child_destroys_keeps_its_connections() -> None:
+    with serving(ok) as server, nhttp.Agent(keep_alive=True) as agent:
+        url = f"http://127.0.0.1:{port_of(server)}/"
+        assert agent.get(url).get_response().read() == b"ok"
+        in_a_child(agent.destroy)
+        again = agent.get(url)
+        assert again.get_response().read() == b"ok"
+        assert again.reused_socket
+
+
+def test_a_connection_that_a_child_has_made_is_its_own() -> None:
+    with serving(ok) as server:
+
+        def ask() -> None:
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                made = nhttp.net.connect(listener.getsockname()[1], "127.0.0.1")
+                made.write("x")
+                peer, _ = listener.accept()
+                with peer:
+                    copy = os.dup(made._open_handle().fileno())
+                    made.destroy()
+                    assert peer.recv(10) == b"x"
+                    assert peer.recv(10) == b""
+                    os.close(copy)
+
+        in_a_child(ask)
+        with Wire(server) as wire:
+            assert wire.ask().body == b"ok"

@@ -296,7 +296,7 @@ class Server(EventEmitter):
         Returns:
             False when the time was over first.
         """
-        return self._closed.wait(timeout)
+        return self._closed.wait(timeout and min(timeout, threading.TIMEOUT_MAX))
 
     def serve_forever(self) -> None:
         """Block until the server is closed, by another thread, a listener or Ctrl-C.

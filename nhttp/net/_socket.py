@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from nhttp.net._quick import QuickSend
     from nhttp.streams import BytesLike, Callback, Readable
 
-__all__ = ["Socket"]
+__all__ = ["Socket", "await_readable"]
 
 # Octets asked of the kernel in one call: at least, while such blocks come full, and at the most.
 _RECEIVE_BLOCK = 64 * 1024
@@ -44,6 +44,9 @@ _SEND_BLOCK = 1024 * 1024
 _SEND_BUFFERS = 512
 # Below this, joining buffers costs less than giving the kernel several of them.
 _JOIN_BELOW = 16 * 1024
+
+# Seconds that `poll` can be told to wait: its milliseconds are a C int.
+_POLL_AT_MOST = 2_000_000.0
 
 _PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 
@@ -507,9 +510,7 @@ class Socket(Clock):
 
         The caller holds the socket, and is the only one to read.
         """
-        poller = select.poll()
-        poller.register(self._open_handle(), select.POLLIN)
-        return bool(poller.poll(max(0.0, seconds) * 1000))
+        return await_readable(self._open_handle(), seconds)
 
     def _is_quiet(self) -> bool:
         """Whether nothing is there to be read, and no end. Nobody else reads.
@@ -563,3 +564,10 @@ class Socket(Clock):
         peer = self._remote()
         where = "" if peer is None else f" {describe(peer)}"
         return f"<{type(self).__name__}{where} {self.ready_state}>"
+
+
+def await_readable(handle: socket.socket, seconds: float) -> bool:
+    """Whether something can be read, or the end, within so many seconds; `math.inf`: some day."""
+    poller = select.poll()
+    poller.register(handle, select.POLLIN)
+    return bool(poller.poll(max(0.0, seconds) * 1000 if seconds < _POLL_AT_MOST else None))

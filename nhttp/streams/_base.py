@@ -122,7 +122,8 @@ class Stream(EventEmitter):
         """Wait for `_notify`, False when the time was up first; `_lock` is held by the caller."""
         if self._changed is None:
             self._changed = threading.Condition(self._lock)
-        return self._changed.wait(timeout)
+        # No longer than it can be told to: some centuries, and `math.inf` is more than that.
+        return self._changed.wait(timeout and min(timeout, threading.TIMEOUT_MAX))
 
     def _notify(self) -> None:
         """Wake every thread in `_wait`; `_lock` is held by the caller."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 from socket import MSG_DONTWAIT, MSG_PEEK
 from typing import TYPE_CHECKING, Protocol
 
 from nhttp.errors import ConnectionReset
+from nhttp.net._socket import await_readable
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -63,9 +63,7 @@ class KernelWire:
             except BlockingIOError:
                 return False
             return True
-        poller = select.poll()
-        poller.register(self._handle, select.POLLIN)
-        return bool(poller.poll(seconds * 1000))
+        return await_readable(self._handle, seconds)
 
     def end(self) -> None:
         self._handle.shutdown(socket.SHUT_WR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -105,6 +106,44 @@ def test_continue(when: str) -> None:
                 req.flush_headers()
             req.on("continue", lambda: req.end("body"))
         assert req.get_response(SECONDS).read() == b"ok"
+
+
+@pytest.mark.parametrize("seconds", [10 * 365 * 86400, math.inf])
+def test_a_wait_may_be_longer_than_the_system_can_count(seconds: float) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert peer.read(4) == b"body"
+        peer.send(OK)
+        peer.read_all()
+
+    headers: HeaderInput = {"Expect": "100-continue", "Content-Length": 4}
+    with scripted(script) as server:
+        req = request(server.url, method="POST", headers=headers)
+        assert req.wait_continue(seconds)
+        req.end("body")
+        assert req.get_response(seconds).read() == b"ok"
+
+
+def test_a_wait_for_another_thread_to_read_may_be_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        assert waits.wait(SECONDS)
+        peer.send(OK)
+        peer.read_all()
+
+    def wait(timeout: float | None = None) -> bool:
+        waits.set()
+        return really(timeout)
+
+    waits = threading.Event()
+    with scripted(script) as server:
+        req = get(server.url, ignore)
+        really = req._wait
+        monkeypatch.setattr(req, "_wait", wait)
+        assert req.get_response(math.inf).read() == b"ok"
 
 
 def test_wait_continue_when_a_final_answer_comes_instead() -> None:

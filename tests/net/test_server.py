@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,12 @@ class TestListening:
             assert not second.listening
             assert second.wait_closed(0)
             assert second.listener_count("listening") == 0
+
+    def test_the_end_may_be_waited_for_without_a_limit(self) -> None:
+        with listening(net.create_server()) as server:
+            waiting = in_thread(server.wait_closed, math.inf)
+            server.close()
+            assert waiting.result()
 
     def test_in_use_emitted_and_tried_again(self) -> None:
         with listening(net.create_server()) as first:

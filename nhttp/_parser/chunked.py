@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from enum import Enum
 from typing import TYPE_CHECKING, assert_never
 
 from .body import truncated
 from .events import END_OF_MESSAGE, EndOfMessage
-from .grammar import CHUNK_LINE, split_fields
+from .grammar import CHUNK_LINE, STRAY, split_fields
 from .lines import MAX_LENGTH, IncompleteError, MessageError, check_chunk_line
 from .section import Section
 
 if TYPE_CHECKING:
-    from .buffer import Buffer
+    from .buffer import Buffer, Data
     from .limits import Limits
 
 __all__ = ["ChunkedBody"]
@@ -28,7 +29,7 @@ class _Phase(Enum):
 class ChunkedBody:
     """A body in chunks. Each chunk is handed on when it comes, in parts where it comes in parts."""
 
-    __slots__ = ("_extensions", "_left", "_limits", "_phase", "_trailers")
+    __slots__ = ("_extensions", "_left", "_limits", "_phase", "_seen", "_trailers")
 
     remaining = None
 
@@ -37,6 +38,7 @@ class ChunkedBody:
         self._phase = _Phase.SIZE
         self._left = 0  # bytes of the current chunk still to come
         self._extensions = 0  # bytes of chunk extensions so far
+        self._seen = 0  # how much has arrived of a line that was incomplete
         self._trailers: Section | None = None
 
     def read(self, buffer: Buffer, /) -> bytes | EndOfMessage | None:
@@ -65,25 +67,37 @@ class ChunkedBody:
 
     def read_eof(self, buffer: Buffer, /) -> EndOfMessage:
         """Refuse."""
+        if self._phase is _Phase.SIZE:
+            _check_line(buffer.data, buffer.pos, len(buffer.data))
         if self._trailers is not None:
             self._trailers.check(buffer, len(buffer), self._limits)
         raise truncated(buffer, f"inside {self._phase.value}")
 
     def _read_size(self, buffer: Buffer) -> bool:
-        """Consume a line of size and extensions, if it is there."""
+        """Consume a line of size and extensions, if it is there.
+
+        As in `Section`, an octet is looked at a fixed number of times however the line arrives.
+        """
         data, pos, limits = buffer.data, buffer.pos, self._limits
-        line = CHUNK_LINE.match(data, pos, pos + limits.max_chunk_line)
+        limit = pos + limits.max_chunk_line
+        if self._seen and STRAY.search(data, pos + self._seen, limit) is None:
+            line = None  # there is still no end to it
+        else:
+            line = CHUNK_LINE.match(data, pos, limit)
         if line is None or (size := int(line[1], 16)) > MAX_LENGTH:
-            end = min(len(data), pos + limits.max_chunk_line)
-            try:
-                check_chunk_line(data, pos, end)
-            except IncompleteError:
-                if end - pos == limits.max_chunk_line:
-                    raise _too_many_extensions(end) from None
-                return False
-            raise AssertionError("a chunk line was refused in which nothing is wrong")
+            end = min(len(data), limit)
+            if STRAY.search(data, pos + self._seen, end) is not None:
+                _check_line(data, pos, end)
+                raise AssertionError("a chunk line was refused in which nothing is wrong")
+            if end == limit:
+                _check_line(data, pos, end)
+                raise _too_many_extensions(end)
+            self._seen = end - pos
+            return False
+        self._seen = 0
         end = line.end()
-        self._extensions += end - 2 - line.end(1)
+        # Zeros that no size needs are no better than extensions.
+        self._extensions += end - 2 - min(line.end(1), pos + 16)
         if self._extensions > limits.max_chunk_extensions:
             raise _too_many_extensions(end)
         buffer.pos = end
@@ -107,6 +121,12 @@ class ChunkedBody:
             self._trailers.refuse(buffer, len(text), limits)
         buffer.pos += len(text)
         return EndOfMessage(fields)
+
+
+def _check_line(data: Data, pos: int, end: int) -> None:
+    """Find what is wrong with a line of which no more may have come than `data[pos:end]`."""
+    with contextlib.suppress(IncompleteError):
+        check_chunk_line(data, pos, end)
 
 
 def _read_data_end(buffer: Buffer) -> bool:

@@ -74,7 +74,9 @@ class ResponseHead:
         lookup: The value of the first field of each name, by the name in lower case.
         repeats: Whether some name occurs more than once, so that `lookup` is not the whole truth.
         content_length: The value of Content-Length, if there is one, also where there is no body.
+            None where a tunnel begins: there it means nothing.
         chunked: Whether the fields say that the body is chunked, also where there is no body.
+            False where a tunnel begins.
         keep_alive: Whether the connection may outlive this message, as far as the message says.
             False where only the connection's end ends the body.
         upgrade: Whether the server names a protocol to change to.

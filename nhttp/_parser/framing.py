@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .grammar import CODING_LIST, HOST
+from .grammar import CODING_LIST, HOST, is_ipv6
 from .lines import MAX_LENGTH, MessageError
 
 if TYPE_CHECKING:
@@ -41,18 +41,30 @@ def check_host(fields: Fields, lookup: dict[str, str], repeats: bool, minor_vers
         return
     if repeats and len(_values(fields, "host")) > 1:
         raise MessageError("HPE_INVALID_HEADER_TOKEN", "more than one Host header")
-    if HOST.fullmatch(host) is None:
+    match = HOST.fullmatch(host)
+    if match is None or (match[1] is not None and not is_ipv6(match[1])):
         raise MessageError("HPE_INVALID_HEADER_TOKEN", f"invalid Host header {host[:64]!r}")
 
 
 def body_framing(
-    fields: Fields, lookup: dict[str, str], repeats: bool, minor_version: int
+    fields: Fields,
+    lookup: dict[str, str],
+    repeats: bool,
+    minor_version: int,
+    bodiless: bool = False,
 ) -> tuple[int | None, bool]:
     """Read Content-Length and Transfer-Encoding, alike in requests and responses.
 
     The numbers are those of RFC 9112, section 6.3. Its rungs 1 and 2, messages that have no body
     whatever the fields say, and 7 and 8, messages with neither field, are the callers'; but also
     a message without a body is refused when its fields contradict each other.
+
+    Args:
+        fields: All field lines.
+        lookup: The first value of each name.
+        repeats: Whether there are more values than that.
+        minor_version: 0 or 1.
+        bodiless: Whether rung 1 holds: nothing is there to be decoded, so that any coding will do.
 
     Returns:
         The content length, None if not given, and whether the body is chunked.
@@ -72,6 +84,8 @@ def body_framing(
                 raise MessageError("HPE_UNEXPECTED_CONTENT_LENGTH", reason)
             reason = "Transfer-Encoding header behind Content-Length"
             raise MessageError("HPE_INVALID_TRANSFER_ENCODING", reason)
+        if bodiless and minor_version > 0:
+            return None, coding.lower() == "chunked"
         _check_coding(fields, coding, repeats, minor_version)
         return None, True
     if length is not None:
@@ -133,5 +147,10 @@ def connection_options(
     options = {option.strip("\t ") for option in connection.split(",")}
     persists = "close" not in options and (minor_version > 0 or "keep-alive" in options)
     # An Upgrade in HTTP/1.0 must be ignored, and one that Connection does not name is not for us.
-    upgrade = minor_version > 0 and "upgrade" in options and any(_values(fields, "upgrade"))
+    upgrade = minor_version > 0 and "upgrade" in options and _names_protocol(fields)
     return persists, upgrade
+
+
+def _names_protocol(fields: Fields) -> bool:
+    """Whether a list, in one or more Upgrade fields, has a member (RFC 9110, 5.6.1)."""
+    return any(value.strip("\t ,") for value in _values(fields, "upgrade"))

@@ -29,6 +29,7 @@ __all__ = [
     "REQUEST_LINE",
     "STATUS_LINE",
     "STRAY",
+    "is_ipv6",
     "split_fields",
     "target_fits",
 ]
@@ -123,16 +124,18 @@ def split_fields(text: str, start: int) -> Fields | None:
 
 # RFC 3986, 3.2.2, with at least one character: RFC 9110, 4.2.1 refuses an empty host.
 _REG_NAME = r"A-Za-z0-9\-._~!$&'()*+,;="
+# The group is what must be the address of an IP-literal.
 _URI_HOST = (
-    rf"(?:\[(?:[0-9A-Fa-f:.]++|[vV][0-9A-Fa-f]++\.[{_REG_NAME}:]++)\]"
+    rf"(?:\[(?:([0-9A-Fa-f:.]++)|[vV][0-9A-Fa-f]++\.[{_REG_NAME}:]++)\]"
     rf"|(?:[{_REG_NAME}]++|%[0-9A-Fa-f]{{2}})++)"
 )
 # RFC 9110, 7.2: Host = uri-host [ ":" port ], empty where the target has no authority.
 HOST: Final = re.compile(rf"(?:{_URI_HOST}(?::[0-9]*+)?+)?+")
 # RFC 9112, 3.2.2, for the two schemes that HTTP/1.1 is spoken for. No userinfo: RFC 9110, 4.2.4.
 _ABSOLUTE_FORM = re.compile(rf"[Hh][Tt][Tt][Pp][Ss]?://{_URI_HOST}(?::[0-9]*+)?+(?:[/?].*+)?+")
-# RFC 9112, 3.2.3: uri-host ":" port
-_AUTHORITY_FORM = re.compile(rf"{_URI_HOST}:[0-9]{{1,5}}")
+# RFC 9112, 3.2.3: uri-host ":" port, which must be one (RFC 9110, 9.3.6).
+_AUTHORITY_FORM = re.compile(rf"{_URI_HOST}:0*+([1-9][0-9]{{0,4}})")
+_MAX_PORT = 65535
 # RFC 9110, 10.1.4, without parameters, which no coding in use has.
 CODING_LIST: Final = re.compile(rf"[{_TCHAR}]++(?:[\t ]*+,[\t ]*+[{_TCHAR}]++)*+")
 
@@ -145,10 +148,27 @@ def target_fits(method: str, target: str) -> bool:
     if target[0] == "/":
         return method != "CONNECT"
     if method == "CONNECT":
-        return _AUTHORITY_FORM.fullmatch(target) is not None
-    if target == "*":
+        match = _AUTHORITY_FORM.fullmatch(target)
+        if match is None or int(match[2]) > _MAX_PORT:
+            return False
+    elif target == "*":
         return method in _ASTERISK_METHODS
-    return _ABSOLUTE_FORM.fullmatch(target) is not None
+    else:
+        match = _ABSOLUTE_FORM.fullmatch(target)
+        if match is None:
+            return False
+    return match[1] is None or is_ipv6(match[1])
+
+
+def is_ipv6(address: str) -> bool:
+    """Say whether what a host has in brackets is an address (RFC 3986, section 3.2.2)."""
+    from ipaddress import AddressValueError, IPv6Address  # most connections never need it
+
+    try:
+        IPv6Address(address)
+    except AddressValueError:
+        return False
+    return True
 
 
 # --- the end of a run within a line, bytes -----------------------------------------------------
@@ -177,4 +197,4 @@ _EXTENSION = (
     rf"(?:[\t ]*+=[\t ]*+(?:[{_TCHAR}]++|{_QUOTED}))?+"
 )  # fmt: skip
 # RFC 9112, 7.1: chunk-size [ chunk-ext ] CRLF
-CHUNK_LINE: Final = re.compile(rf"([0-9A-Fa-f]{{1,16}}+)(?:{_EXTENSION})*+\r\n".encode("latin-1"))
+CHUNK_LINE: Final = re.compile(rf"([0-9A-Fa-f]++)(?:{_EXTENSION})*+\r\n".encode("latin-1"))

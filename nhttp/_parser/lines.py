@@ -135,11 +135,13 @@ def check_field_line(data: Data, pos: int, end: int) -> int:
 
 def check_chunk_line(data: Data, pos: int, end: int) -> int:
     """Check a line of chunk size and extensions (RFC 9112, 7.1)."""
-    # Sixteen digits hold every size there is; a seventeenth is looked at before the end is.
-    hit = NOT_HEX.search(data, pos, min(end, pos + 17))
+    hit = NOT_HEX.search(data, pos, end)
     at = end if hit is None else hit.start()
-    if at - pos > 16:
-        raise MessageError("HPE_INVALID_CHUNK_SIZE", "chunk size of over 16 digits", pos + 16)
+    # Sixteen digits hold every size there is; a seventeenth is looked at before the end is.
+    digits = len(data[pos:at].lstrip(b"0"))
+    if digits > 16:
+        reason = "chunk size of over 16 digits"
+        raise MessageError("HPE_INVALID_CHUNK_SIZE", reason, at - digits + 16)
     _byte(data, at, end)
     if at == pos:
         raise _invalid("HPE_INVALID_CHUNK_SIZE", data, at, "chunk size")

@@ -109,7 +109,13 @@ class ResponseParser(Parser[ResponseHead]):
             lookup = first_values(fields)
         status = int(code)
         minor_version = 1 if minor == "1" else 0
-        length, chunked = body_framing(fields, lookup, repeats, minor_version)
+        # RFC 9112, 6.3, rungs 1 and 2; 8 is what is left.
+        bodiless = status < 200 or status in (204, 304) or self._expected_method == "HEAD"
+        tunnel = self._expected_method == "CONNECT" and 200 <= status < 300
+        if tunnel:  # RFC 9110, 9.3.6: both fields MUST be ignored
+            length, chunked = None, False
+        else:
+            length, chunked = body_framing(fields, lookup, repeats, minor_version, bodiless)
         keep_alive, upgrade = connection_options(fields, lookup, repeats, minor_version)
         if status == 101 and not (upgrade and self._upgrade_expected):
             # RFC 9110, 15.2.2: the server must name a protocol, and one that was offered to it.
@@ -118,14 +124,7 @@ class ResponseParser(Parser[ResponseHead]):
         if interim and self._interims == limits.max_interim_responses:
             reason = f"more than {self._interims} interim responses"
             raise MessageError("HPE_HEADER_OVERFLOW", reason, status=431)
-        # RFC 9112, 6.3, rungs 1 and 2; 8 is what is left.
-        has_body = not (
-            status < 200
-            or status in (204, 304)
-            or self._expected_method == "HEAD"
-            or (status < 300 and self._expected_method == "CONNECT")
-            or length == 0
-        )
+        has_body = not (bodiless or tunnel or length == 0)
         until_close = has_body and length is None and not chunked
         head = ResponseHead(
             status,

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 from parser_cases import COMPILED, events_of, joined
 
-from nhttp._parser import NEED_DATA, EndOfMessage, Invalid, RequestHead, RequestParser
+from nhttp._parser import (
+    NEED_DATA,
+    EndOfMessage,
+    Invalid,
+    RequestHead,
+    RequestParser,
+    chunked,
+    lines,
+)
 from nhttp._parser.buffer import Buffer
 from nhttp._parser.chunked import ChunkedBody
 from nhttp._parser.events import END_OF_MESSAGE
@@ -86,7 +94,8 @@ def test_extensions_are_skipped(extension: bytes) -> None:
         (b"5 \r\n", "HPE_INVALID_CHUNK_SIZE"),
         (b"5 x\r\n", "HPE_INVALID_CHUNK_SIZE"),
         (b"5\xff\r\n", "HPE_INVALID_CHUNK_SIZE"),
-        (b"0" * 17, "HPE_INVALID_CHUNK_SIZE"),
+        (b"1" + b"0" * 16, "HPE_INVALID_CHUNK_SIZE"),
+        (b"0" * 40 + b"1" + b"0" * 16, "HPE_INVALID_CHUNK_SIZE"),
         (b"8000000000000000\r\n", "HPE_INVALID_CHUNK_SIZE"),
         (b"5\n", "HPE_CR_EXPECTED"),
         (b"5\rx", "HPE_LF_EXPECTED"),
@@ -176,6 +185,19 @@ def test_extensions_are_limited_in_sum() -> None:
     assert (error.code, error.status) == ("HPE_CHUNK_EXTENSIONS_OVERFLOW", 413)
 
 
+@pytest.mark.parametrize("zeros", [15, 16, 17, 400])
+def test_a_size_may_have_any_number_of_leading_zeros(zeros: int) -> None:
+    padding = b"0" * zeros
+    assert body(padding + b"1\r\nx\r\n" + padding + b"0\r\n\r\n") == (b"x", EndOfMessage([]))
+
+
+def test_zeros_that_no_size_needs_count_as_extensions() -> None:
+    limits = Limits(max_chunk_extensions=6)
+    assert body(b"0" * 20 + b"1\r\nx\r\n0\r\n\r\n", limits)[0] == b"x"
+    error = error_of(b"0" * 20 + b"1;a\r\nx\r\n0\r\n\r\n", limits)
+    assert (error.code, error.status) == ("HPE_CHUNK_EXTENSIONS_OVERFLOW", 413)
+
+
 def test_the_trailer_section_is_limited() -> None:
     limits = Limits(max_trailer_size=10)
     assert body(b"0\r\nX: yyy\r\n\r\n", limits)[1] == EndOfMessage([("X", "yyy")])
@@ -191,12 +213,35 @@ def test_trailers_are_limited_in_number() -> None:
     assert error.message.startswith("trailer section of more than 3 fields")
 
 
+@pytest.mark.skipif(COMPILED, reason="its functions cannot be replaced")
+def test_a_line_in_small_pieces_is_walked_through_once() -> None:
+    walks: list[int] = []
+
+    def check_chunk_line(data: bytes, pos: int, end: int) -> int:
+        walks.append(end - pos)
+        return lines.check_chunk_line(data, pos, end)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunked, "check_chunk_line", check_chunk_line)
+        parser = RequestParser()
+        parser.feed(HEAD)
+        assert isinstance(parser.next_event(), RequestHead)
+        for octet in b"1" + b";a" * 1000:
+            parser.feed(bytes([octet]))
+            assert parser.next_event() is NEED_DATA
+        parser.feed(b"\n")
+        error = parser.next_event()
+    assert isinstance(error, Invalid)
+    assert error.code == "HPE_CR_EXPECTED"
+    assert walks == [2002]
+
+
 @pytest.mark.skipif(COMPILED, reason="its constants cannot be replaced")
 def test_what_is_refused_must_be_explained() -> None:
     buffer = Buffer()
     buffer.append(b"5\r\n")
-    chunked = ChunkedBody(Limits())
+    chunked_body = ChunkedBody(Limits())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nhttp._parser.chunked.MAX_LENGTH", 0)
         with pytest.raises(AssertionError, match="nothing is wrong"):
-            chunked.read(buffer)
+            chunked_body.read(buffer)

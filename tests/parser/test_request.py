@@ -139,6 +139,10 @@ def test_an_error_of_the_head_as_a_whole_has_no_position() -> None:
         (b"GET * ", "HPE_INVALID_URL", 400),
         (b"CONNECT / ", "HPE_INVALID_URL", 400),
         (b"CONNECT a ", "HPE_INVALID_URL", 400),
+        (b"CONNECT a:0 ", "HPE_INVALID_URL", 400),
+        (b"CONNECT a:65536 ", "HPE_INVALID_URL", 400),
+        (b"CONNECT [:::]:80 ", "HPE_INVALID_URL", 400),
+        (b"GET http://[1]/ ", "HPE_INVALID_URL", 400),
         (b"GOT / ", "HPE_INVALID_METHOD", 400),
         (b"\x16\x03", "HPE_INVALID_METHOD", 400),
         (b"\r", "HPE_INVALID_METHOD", 400),
@@ -168,17 +172,30 @@ def test_targets(target: str) -> None:
     assert parse(request("Host: a", start=f"GET {target} HTTP/1.1")).target == target
 
 
+@pytest.mark.parametrize("target", ["a:1", "a:65535", "a:00443", "[::1]:443", "a%41b:80"])
+def test_targets_of_connect(target: str) -> None:
+    assert parse(request("Host: a", start=f"CONNECT {target} HTTP/1.1")).target == target
+
+
 @pytest.mark.parametrize("method", ["OPTIONS", "M-SEARCH", "NOTIFY"])
 def test_the_asterisk(method: str) -> None:
     assert parse(request("Host: a", start=f"{method} * HTTP/1.1")).target == "*"
 
 
-@pytest.mark.parametrize("host", ["", "a", "a:", "a:80", "[::1]", "[v1.a:b]:80", "%41"])
+@pytest.mark.parametrize(
+    "host", ["", "a", "a:", "a:80", "[::1]", "[::127.0.0.1]:80", "[v1.a:b]:80", "%41"]
+)
 def test_hosts(host: str) -> None:
     assert parse(request(f"Host: {host}")).lookup["host"] == host
 
 
-@pytest.mark.parametrize("host", [":80", "a b", "a/b", "u@a", "a:b", "[::1", "%4", "\xe9", "[]"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(":80", "a b", "a/b", "u@a", "a:b", "%4", "\xe9"),
+        *("[]", "[::1", "[1]", "[:::]", "[1::2::3]", "[1:2:3:4:5:6:7]:80", "[::256.0.0.1]"),
+    ],
+)
 def test_bad_hosts(host: str) -> None:
     assert refuse(request(f"Host: {host}")).code == "HPE_INVALID_HEADER_TOKEN"
 
@@ -310,6 +327,7 @@ def test_an_upgrade_ignored() -> None:
     [
         ["Connection: upgrade"],
         ["Connection: upgrade", "Upgrade:"],
+        ["Connection: upgrade", "Upgrade: , ,"],
         ["Upgrade: foo"],
         ["Connection: keep-alive", "Upgrade: foo"],
     ],

@@ -105,6 +105,20 @@ def test_no_body(method: str, data: bytes, length: int | None) -> None:
     assert isinstance(end, EndOfMessage)
 
 
+@pytest.mark.parametrize("coding", [b"chunked", b"gzip, chunked", b"gzip", b"identity"])
+@pytest.mark.parametrize(
+    ("method", "status"), [("HEAD", b"200"), ("GET", b"204"), ("GET", b"304"), ("GET", b"103")]
+)
+def test_no_body_is_in_any_coding(method: str, status: bytes, coding: bytes) -> None:
+    data = b"HTTP/1.1 " + status + b" X\r\nTransfer-Encoding: " + coding + b"\r\n\r\n"
+    head = head_of(data, method)
+    assert not head.has_body
+    assert head.keep_alive
+    assert head.chunked == (coding == b"chunked")
+    error = invalid(events_of(expecting(method), data.replace(b"1.1", b"1.0")))
+    assert error.code == "HPE_INVALID_TRANSFER_ENCODING"
+
+
 def test_a_body_of_known_length_and_what_follows_it() -> None:
     parser = expecting()
     assert not parser.idle
@@ -204,6 +218,7 @@ def test_an_agreed_upgrade() -> None:
     [
         (SWITCH, False),
         (SWITCH.replace(b"Upgrade:", b"X:"), True),
+        (SWITCH.replace(b"foo", b","), True),
         (SWITCH.replace(b"Connection:", b"X:"), True),
         (SWITCH.replace(b"1.1", b"1.0"), True),
     ],
@@ -213,9 +228,19 @@ def test_an_upgrade_not_agreed(data: bytes, upgrade: bool) -> None:
     assert error.message == "101 response without an agreed upgrade"
 
 
-def test_a_tunnel() -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Content-Length: 5\r\n",
+        b"Content-Length: 5\r\nContent-Length: 6\r\n",
+        b"Content-Length: x\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        b"Transfer-Encoding: gzip\r\n",
+    ],
+)
+def test_a_tunnel_begins_behind_the_head_whatever_its_fields_say(fields: bytes) -> None:
     parser = expecting("CONNECT")
-    parser.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\ntunnel")
+    parser.feed(b"HTTP/1.1 200 OK\r\n" + fields + b"\r\ntunnel")
     head = parser.next_event()
     assert isinstance(head, ResponseHead)
     assert not head.has_body

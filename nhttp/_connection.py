@@ -237,7 +237,7 @@ class Connection:
         self._client.begin(request, response)
         try:
             if "expect" in head.lookup and head.minor_version:  # RFC 9110, 10.1.1
-                self._dispatch_expecting(head.lookup["expect"], request, response)
+                self._dispatch_expecting(request, response)
             else:
                 server.emit("request", request, response)
             if request._flowing or not response._done():
@@ -246,12 +246,10 @@ class Connection:
             self._raised(error, request, response)
         return self._after_exchange(request, response)
 
-    def _dispatch_expecting(
-        self, expectation: str, request: IncomingMessage, response: ServerResponse
-    ) -> None:
+    def _dispatch_expecting(self, request: IncomingMessage, response: ServerResponse) -> None:
         """Emit the event that a request with an ``Expect`` field calls for."""
         server = self.server
-        if expectation.lower() == "100-continue":
+        if _is_100_continue(request.headers["expect"]):
             if not server.emit("checkContinue", request, response):
                 response.write_continue()
                 server.emit("request", request, response)
@@ -576,6 +574,12 @@ class Connection:
 
     def _tell_silence(self) -> None:
         tell_silence(self.socket, self.request, self.response, self.server)
+
+
+def _is_100_continue(expectations: str) -> bool:
+    """Whether a list (RFC 9110, 5.6.1) has this member, and no other."""
+    members = {member.strip("\t ").lower() for member in expectations.split(",")}
+    return members - {""} == {"100-continue"}
 
 
 def _parse_error(event: Invalid) -> ParseError:

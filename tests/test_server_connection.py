@@ -207,6 +207,38 @@ class TestExpectations:
             assert (answer.status, answer["connection"]) == (417, "close")
             assert wire.is_closed()
 
+    @pytest.mark.parametrize(
+        "value", ["100-Continue", "100-continue, 100-continue", "100-continue,", ", 100-continue"]
+    )
+    def test_a_list_of_nothing_but_100_continue_is_that(self, value: str) -> None:
+        with connected(ok) as wire:
+            assert wire.ask(EXPECT.replace("100-continue", value) + "hello").status == 100
+            assert wire.answer().body == b"hello"
+
+    @pytest.mark.parametrize(
+        "value", ["100-continue, tea", "100-continue\r\nExpect: tea", "tea\r\nExpect: 100-continue"]
+    )
+    def test_a_list_with_anything_else_is_another_expectation(self, value: str) -> None:
+        with serving(ok) as server:
+            server.on("checkContinue", lambda _, response: response.end("continue"))
+            server.on("checkExpectation", lambda _, response: response.end("expectation"))
+            with Wire(server) as wire:
+                answer = wire.ask(EXPECT.replace("100-continue", value))
+                assert answer.body == b"expectation"
+
+    def test_a_body_that_was_asked_for_and_is_not_read_keeps_it_open(self) -> None:
+        def listener(_: IncomingMessage, response: ServerResponse) -> None:
+            response.write_continue()
+            response.end("enough")
+
+        with serving(ok) as server:
+            server.on("checkContinue", listener)
+            with Wire(server) as wire:
+                assert wire.ask(EXPECT).status == 100
+                answer = wire.answer()
+                assert (answer.body, answer["connection"]) == (b"enough", "keep-alive")
+                assert wire.ask("hello" + GET).status == 200
+
     def test_a_body_that_was_read_without_being_asked_for_keeps_it_open(self) -> None:
         with serving(ok) as server:
             server.on("checkContinue", ok)

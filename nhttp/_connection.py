@@ -439,8 +439,9 @@ class Connection:
         written = socket.bytes_written
         try:
             heard = server.emit(event, request, socket, rest)
-        except Exception:
-            _log.exception("the %r listener raised for %r; it is closed", event, request)
+        except Exception as error:
+            if not self._is_loss(error):
+                _log.exception("the %r listener raised for %r; it is closed", event, request)
             if socket.bytes_written == written:
                 answer_bare(socket, 500)
                 self._linger()

@@ -13,6 +13,7 @@ from nhttp._timers import now
 from nhttp.status import STATUS_CODES
 
 if TYPE_CHECKING:
+    from nhttp.incoming import IncomingMessage
     from nhttp.net import Socket
 
 __all__ = ["answer_bare", "await_listener", "linger"]
@@ -28,11 +29,18 @@ def answer_bare(socket: Socket, status: int) -> None:
         socket.end(line, "latin1")
 
 
-def linger(socket: Socket) -> None:
-    """Say that nothing more comes, and drop for a while what the client is still sending."""
+def linger(socket: Socket, unread: IncomingMessage | None = None) -> None:
+    """Say that nothing more comes, and drop for a while what the client is still sending.
+
+    Args:
+        socket: The connection.
+        unread: The request whose body that is: not beside a thread that still reads it.
+    """
     socket._set_limit(now() + LINGER_SECONDS)
     with socket._ignoring_loss():
         socket.end()
+        if unread is not None:
+            unread._seize()
         budget = LINGER_BYTES
         while budget > 0 and (data := socket._receive(65536)):
             budget -= len(data)

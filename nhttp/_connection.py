@@ -91,7 +91,8 @@ class Connection:
         said = 0 < self._keep_alive < math.inf and int(self._keep_alive)
         self._keep_alive_hint = f"Keep-Alive: timeout={said}\r\n" if said else ""
         self._kept = False  # at least one exchange is over
-        self._unread = False  # octets of a body were left unread, and more of them may come
+        # Octets of its body were left unread, and more of them may come.
+        self._unread: IncomingMessage | None = None
         self._ended = False  # the client has ended its side between two requests
         self._stopped = False  # nothing more can be read; set by `close_if_idle`, in any thread
         self._request_limit = math.inf  # when the request must have arrived; its reader looks
@@ -309,7 +310,7 @@ class Connection:
         keep = response.should_keep_alive
         if not request.complete:
             keep = keep and self._discard(request)
-            self._unread = not keep
+            self._unread = None if keep else request
         self.request = self.response = None
         socket = self.socket
         if not self._kept:  # a connection that goes on is worth what it takes to load this
@@ -496,7 +497,7 @@ class Connection:
 
     def _linger(self) -> None:
         self.phase = Phase.OVER
-        linger(self.socket)
+        linger(self.socket, self._unread)
 
     def _end(self) -> None:
         """The loop is left: close, and tell whoever has not been told."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
-import math
+import queue
 import shutil
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from wire import GET, Signal, Wire, chunked, connected, ok, post, serving
+from support import Recorder, in_thread
+from wire import GET, SECONDS, Signal, Wire, chunked, connected, post, serving
 
-from nhttp.errors import SocketTimeout, StateError
+from nhttp.errors import StateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +66,57 @@ class TestReading:
         with connected(lambda request, response: response.end(read(request))) as wire:
             assert wire.ask(text).body == b"the body"
             assert wire.ask(text).body == b"the body"
+
+    @pytest.mark.parametrize("text", [post("the body"), chunked("the", " ", "body")])
+    def test_so_many_octets(self, text: str) -> None:
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            sizes = (0, 3, 1, 0, 100, 5, None)
+            assert [request.read(size) for size in sizes] == [
+                b"",
+                b"the",
+                b" ",
+                b"",
+                b"body",
+                b"",
+                b"",
+            ]
+            response.end()
+
+        with connected(listener) as wire:
+            assert wire.ask(text).status == 200
+
+    @pytest.mark.parametrize("size", [-1, -2, None])
+    def test_all_of_it(self, size: int | None) -> None:
+        with connected(lambda request, response: response.end(request.read(size))) as wire:
+            assert wire.ask(post("the body")).body == b"the body"
+
+    @pytest.mark.parametrize("text", [post("the body"), chunked("the", " ", "body")])
+    @pytest.mark.parametrize("heard", [False, True])
+    def test_the_rest_of_it_ends_it(self, text: str, heard: bool) -> None:
+        ends: list[bool] = []
+
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            if heard:
+                request.on("end", lambda: ends.append(request.readable_ended))
+            assert request.read(3) == b"the"
+            before = request.readable_ended
+            assert (request.read(), request.read()) == (b" body", b"")
+            assert (before, request.readable_ended) == (False, True)
+            assert ends == [True] * heard
+            response.end()
+
+        with connected(listener) as wire:
+            assert wire.ask(text).status == 200
+
+    @pytest.mark.parametrize("size", [8, 9])
+    def test_as_many_octets_as_it_has_end_it(self, size: int) -> None:
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            assert request.read(size) == b"the body"
+            assert request.readable_ended
+            response.end()
+
+        with connected(listener) as wire:
+            assert wire.ask(post("the body")).status == 200
 
     @pytest.mark.parametrize("text", [GET, post(""), chunked()])
     def test_nothing(self, text: str) -> None:
@@ -195,6 +248,44 @@ class TestFlowing:
         with connected(listener) as wire:
             assert wire.ask(chunked(*"paused")).body == b"paused"
 
+    def test_goes_on_behind_the_response_for_who_listens(self) -> None:
+        parts: list[bytes] = []
+
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            request.on("data", parts.append)
+            response.end()
+
+        with connected(listener) as wire:
+            for _ in range(2):
+                assert wire.ask(chunked("the", " ", "body")).status == 200
+        assert b"".join(parts) == b"the body" * 2
+
+    def test_does_not_go_on_behind_the_response_when_it_is_paused(self) -> None:
+        parts: list[bytes] = []
+
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            def on_data(block: bytes) -> None:
+                parts.append(block)
+                request.pause()
+                response.end("enough")
+
+            request.on("data", on_data)
+
+        with connected(listener) as wire:
+            for _ in range(2):
+                assert wire.ask(chunked("one", "two")).body == b"enough"
+        assert parts == [b"one", b"one"]
+
+    def test_does_not_go_on_behind_the_response_when_nobody_listens(self) -> None:
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            request.resume()
+            response.end("early")
+
+        with connected(listener) as wire:
+            answer = wire.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
+            assert (answer.body, answer["connection"]) == (b"early", "close")
+            assert wire.is_closed()
+
     def test_pipe_to_the_response(self) -> None:
         with connected(lambda request, response: request.pipe(response)) as wire:
             assert wire.ask(post("echo")).body == b"echo"
@@ -234,7 +325,36 @@ class TestFlowing:
         with connected(listener) as wire:
             wire.send(f"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n")
             assert wire.ask(b"x" * size).body == str(size).encode()
-        assert max(sizes) <= 128 * 1024
+        assert max(sizes) <= 512 * 1024
+
+
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+def test_a_thread_that_still_reads_when_the_response_is_out_is_waited_for(connection: str) -> None:
+    reading, waiting = Signal(), Signal()
+    readers: list[in_thread] = []
+
+    def listener(request: IncomingMessage, response: ServerResponse) -> None:
+        def read_body() -> Any:
+            reading.set()
+            return read()
+
+        def noted(timeout: float | None = None) -> bool:
+            waiting.set()
+            return wait(timeout)
+
+        read, wait = request._body.read_body, request._wait
+        request._body.read_body = read_body  # type: ignore[method-assign]
+        readers.append(in_thread(request.read))
+        assert reading.happens()
+        request._wait = noted  # type: ignore[method-assign]
+        response.set_header("Connection", connection)
+        response.end("early")
+
+    with connected(listener) as wire:
+        assert wire.ask(UPLOAD + "abc").body == b"early"
+        assert waiting.happens(), "or the rest would be dropped beside it"
+    with pytest.raises((OSError, StateError)):
+        readers[0].result()
 
 
 class TestAClientThatGoes:
@@ -308,148 +428,6 @@ class TestAClientThatGoes:
         assert not told.is_set()
 
 
-class TestLateness:
-    def test_a_body_that_comes_too_slowly(self) -> None:
-        failures: list[Exception] = []
-
-        def listener(request: IncomingMessage, response: ServerResponse) -> None:
-            try:
-                request.read()
-            except SocketTimeout as error:
-                failures.append(error)
-                raise
-
-        with connected(listener, request_timeout=0.1) as wire:
-            answer = wire.ask(UPLOAD + "abc", body=False)
-            assert (answer.status, answer["connection"]) == (408, "close")
-            assert wire.is_closed()
-        assert len(failures) == 1
-
-    def test_a_head_that_comes_too_slowly_behind_an_exchange(self) -> None:
-        with connected(ok, headers_timeout=0.05) as wire:
-            wire.ask()
-            assert wire.ask(GET[:10], body=False).status == 408
-            assert wire.is_closed()
-
-    def test_a_body_that_comes_too_slowly_when_the_answer_is_half_out(self) -> None:
-        responses: list[ServerResponse] = []
-
-        def listener(request: IncomingMessage, response: ServerResponse) -> None:
-            responses.append(response)
-            response.write("half")
-            request.read()
-
-        with connected(listener, request_timeout=0.05) as wire:
-            assert wire.send(UPLOAD + "abc").head().status == 200
-            assert b"0\r\n\r\n" not in wire.rest()
-        assert [type(each.errored) for each in responses] == [SocketTimeout]
-
-    @pytest.mark.parametrize("where", ["waiting", "paused", "thread"])
-    def test_a_body_that_nobody_reads_when_its_time_is_over(self, where: str) -> None:
-        def listener(request: IncomingMessage, response: ServerResponse) -> None:
-            if where == "paused":
-                request.on("data", lambda _: request.pause())
-            elif where == "thread":
-                threading.Thread(target=pull, args=[request]).start()
-            else:
-                request.read1()
-
-        def pull(request: IncomingMessage) -> None:
-            with pytest.raises(SocketTimeout):
-                request.read()
-
-        with connected(listener, request_timeout=0.1) as wire:
-            assert wire.ask(UPLOAD + "abc", body=False).status == 408
-            assert wire.is_closed()
-
-    def test_the_bound_on_a_head_does_not_bound_the_handler(self) -> None:
-        """Nor the one on the request, once it is there."""
-        late = threading.Event()
-
-        def listener(request: IncomingMessage, response: ServerResponse) -> None:
-            assert not late.wait(0.3)
-            response.end("slow but well")
-
-        with connected(listener, headers_timeout=0.1, request_timeout=0.2) as wire:
-            wire.send(GET[:10])
-            assert wire.ask(GET[10:]).body == b"slow but well"
-
-    @pytest.mark.parametrize("text", [GET, post("body")])
-    def test_nothing_bounds_the_handler_of_a_request_that_has_arrived(self, text: str) -> None:
-        def listener(request: IncomingMessage, response: ServerResponse) -> None:
-            assert request.socket._limit == math.inf
-            ok(request, response)
-
-        with connected(listener) as wire:
-            assert wire.ask(text).status == 200
-
-    def test_nor_once_it_has_read_the_rest(self) -> None:
-        asked = Signal()
-
-        def listener(request: IncomingMessage, response: ServerResponse) -> None:
-            assert request.socket._limit < math.inf
-            asked.set()
-            request.read()
-            assert request.socket._limit == math.inf
-            response.end()
-
-        with connected(listener) as wire:
-            wire.send(UPLOAD)
-            assert asked.happens()
-            assert wire.ask("abcdef").status == 200
-
-    def test_0_turns_the_bounds_off(self) -> None:
-        asked = Signal()
-
-        def listener(request: IncomingMessage, response: ServerResponse) -> None:
-            assert request.socket._limit == math.inf
-            asked.set()
-            ok(request, response)
-
-        options: Any = {"headers_timeout": 0, "request_timeout": 0, "timeout": 0}
-        with connected(listener, **options) as wire:
-            wire.send(UPLOAD[:20]).send(UPLOAD[20:])
-            assert asked.happens()
-            assert wire.ask("abcdef").body == b"abcdef"
-
-    def test_a_listeners_timeout_is_for_its_exchange_alone(self) -> None:
-        seen: list[float] = []
-
-        def listener(request: IncomingMessage, response: ServerResponse) -> None:
-            seen.append(request.socket.timeout)
-            request.set_timeout(33)
-            response.end()
-
-        with serving(listener) as server:
-            server.on("connection", lambda socket: socket.set_timeout(7))
-            with Wire(server) as wire:
-                wire.ask()
-                wire.ask()
-        assert seen == [7, 120.0]
-
-    def test_a_listener_of_an_exchange_that_is_over_saves_nobody(self) -> None:
-        told = Signal()
-
-        def listener(request: IncomingMessage, response: ServerResponse) -> None:
-            request.set_timeout(33, told)
-            response.end()
-
-        with connected(listener, timeout=0.05, keep_alive_timeout=0) as wire:
-            wire.ask()
-            assert wire.is_closed()
-        assert not told.is_set()
-
-    def test_a_listener_of_the_sockets_own_saves_nobody(self) -> None:
-        told = Signal()
-
-        def listener(request: IncomingMessage, response: ServerResponse) -> None:
-            request.socket.set_timeout(0.05, told)
-
-        with connected(listener) as wire:
-            assert wire.send(GET).is_closed()
-        assert told.is_set()
-
-
 def test_destroy_while_the_body_flows() -> None:
     events: list[str] = []
 
@@ -462,6 +440,24 @@ def test_destroy_while_the_body_flows() -> None:
     with connected(listener) as wire:
         assert wire.send(UPLOAD + "abc").is_closed()
     assert events == ["aborted", "close"]
+
+
+@pytest.mark.parametrize("text", [GET, UPLOAD])
+def test_destroying_a_request_breaks_the_exchange_off(text: str) -> None:
+    events: list[str] = []
+    kept: list[IncomingMessage] = []
+
+    def listener(request: IncomingMessage, response: ServerResponse) -> None:
+        kept.append(request)
+        for name in ("aborted", "close", "end"):
+            request.on(name, functools.partial(events.append, name))
+        request.destroy()
+        assert events == ["aborted", "close"]
+
+    with connected(listener) as wire:
+        assert wire.send(text).is_closed()
+    assert events == ["aborted", "close"]
+    assert "destroyed on this side" in str(kept[0].errored), "the first reason is the reason"
 
 
 def test_reading_a_request_that_was_destroyed() -> None:
@@ -479,6 +475,65 @@ def test_reading_a_request_that_was_destroyed() -> None:
     assert failures == ["ECONNRESET"]
 
 
+def test_a_body_that_was_dropped_is_not_taken_for_an_empty_one() -> None:
+    kept: list[IncomingMessage] = []
+
+    def listener(request: IncomingMessage, response: ServerResponse) -> None:
+        kept.append(request)
+        response.end()
+
+    with connected(listener) as wire:
+        for _ in range(2):
+            assert wire.ask(post("body")).status == 200
+        with pytest.raises(StateError, match="finished first"):
+            kept[0].read()
+
+
+def test_a_request_may_flow_when_its_exchange_is_over() -> None:
+    given: queue.Queue[tuple[IncomingMessage, ServerResponse]] = queue.Queue()
+    waiting = Signal()
+
+    def listener(request: IncomingMessage, response: ServerResponse) -> None:
+        def noted(timeout: float | None = None) -> bool:
+            waiting.set()
+            return wait(timeout)
+
+        wait = request._wait
+        request._wait = noted  # type: ignore[method-assign]
+        given.put((request, response))
+
+    with connected(listener) as wire:
+        wire.send(GET)
+        request, response = given.get(timeout=SECONDS)
+        assert waiting.happens()
+        response.end("by another thread")
+        assert wire.answer().status == 200
+        wire.send(GET)
+        _, response = given.get(timeout=SECONDS)  # the first exchange is over
+        recorder = Recorder(request, "data", "end")
+        recorder.wait("end")
+        response.end()
+        assert wire.answer().status == 200
+    assert recorder.names == ["end"]
+
+
+def test_the_rest_of_a_request_that_was_destroyed_is_no_end() -> None:
+    ended, reached = Signal(), Signal()
+
+    def listener(request: IncomingMessage, response: ServerResponse) -> None:
+        request.on("end", ended)
+        assert request.read(3) == b"the"
+        request.destroy()
+        assert (request.read(), request.read()) == (b" body", b"")
+        assert not request.readable_ended
+        reached.set()
+
+    with connected(listener) as wire:
+        assert wire.send(post("the body")).is_closed()
+    assert reached.is_set()
+    assert not ended.is_set()
+
+
 def test_repr() -> None:
     with connected(lambda request, response: response.end(repr(request))) as wire:
         assert wire.ask("GET /a HTTP/1.0\r\n\r\n").body == b"<IncomingMessage GET /a HTTP/1.0>"
@@ -486,6 +541,8 @@ def test_repr() -> None:
 
 def test_trailers_in_every_form() -> None:
     def listener(request: IncomingMessage, response: ServerResponse) -> None:
+        assert request.trailers == request.trailers_distinct == {}
+        assert request.raw_trailers == []
         request.read()
         assert request.trailers == {"x": "1, 2"}
         assert request.trailers_distinct == {"x": ["1", "2"]}

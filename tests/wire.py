@@ -195,9 +195,21 @@ def connected(
 
 
 def answered(write: Callable[[nhttp.ServerResponse], object], request: str = GET) -> Answer:
-    """What a client sees of what a handler writes."""
-    with connected(lambda _, response: write(response)) as wire:
-        return wire.ask(request, body=not request.startswith("HEAD"))
+    """What a client sees of what a handler writes: one answer, and nothing behind it."""
+    raised: list[Exception] = []
+
+    def listener(_: nhttp.IncomingMessage, response: nhttp.ServerResponse) -> None:
+        try:
+            write(response)
+        except Exception as error:
+            raised.append(error)
+            raise
+
+    with connected(listener) as wire:
+        answer = wire.ask(request, body=not request.startswith("HEAD"))
+        assert wire.end().is_closed()
+    assert answer.status == 500 or raised == []
+    return answer
 
 
 def ok(request: nhttp.IncomingMessage, response: nhttp.ServerResponse) -> None:

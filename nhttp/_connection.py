@@ -262,6 +262,9 @@ class Connection:
         """Let the body flow if somebody wants it, until the response is finished."""
         if request._wanted() or not self.socket._write_finished:
             request._drive_claimed()
+        self._await_end(response)
+
+    def _await_end(self, response: ServerResponse) -> None:
         with response._lock:
             while not (response._done() or self._dead() or self.socket._write_finished):
                 response._wait()
@@ -279,7 +282,9 @@ class Connection:
             if not self._is_loss(failed):
                 _log.exception("handle_error raised for %r; the connection is closed", request)
             self.socket.destroy()
-        if not response._write_ended:
+        if response._write_ended:
+            self._await_end(response)  # another thread may still be sending it
+        else:
             self.socket.destroy()
 
     def _is_loss(self, error: Exception) -> bool:

@@ -429,7 +429,10 @@ class ServerResponse(OutgoingMessage):
         with self._lock:
             self._pending = self._pending_callbacks = None
             self._corked = 0
-            self._write_ended = False
+
+    def __repr__(self) -> str:
+        request = self.request
+        return f"<{type(self).__name__} {self.status_code} to {request.method} {request.url}>"
 
 
 def _check_status(code: object) -> int:

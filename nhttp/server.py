@@ -209,7 +209,8 @@ class Server(net.Server):
         is not ended, the connection is closed.
         """
         _log.error("the handler of %r raised", request, exc_info=error)
-        if not response._head_sent and not response.destroyed:
+        # Another thread may be just about to send the head of an answer of its own.
+        if not (response._head_sent or response._write_ended or response.destroyed):
             response._reset()
             response.status_code = 500
             response.end()

@@ -211,3 +211,13 @@ def accept_into(path: Path | None = None) -> Generator[tuple[Any, Callable[[], s
             return far
 
         yield listener.getsockname(), accept
+
+
+def eventually(condition: Callable[[], bool], what: str, seconds: float = SECONDS) -> None:
+    """Wait for something that another thread does by itself, and that tells nobody."""
+    pause = threading.Event()
+    for _ in range(int(seconds / 0.005)):
+        if condition():
+            return
+        pause.wait(0.005)
+    assert condition(), what

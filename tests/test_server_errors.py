@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support import eventually, in_thread
 from wire import GET, LAST, SECONDS, Signal, Wire, chunked, connected, ok, post, serving
 
 import nhttp
@@ -46,6 +47,7 @@ class TestAListenerThatRaises:
             if request.url == "/bad":
                 response.set_header("X-Half", "done")
                 response.write_head(201, "Nearly")
+                response.add_trailers({"X-Behind": "it"})
                 response.cork()
                 response.write("never sent")
                 oops()
@@ -54,7 +56,7 @@ class TestAListenerThatRaises:
         with connected(listener) as wire:
             answer = wire.ask("GET /bad HTTP/1.1\r\nHost: a\r\n\r\n")
             assert (answer.status, answer.reason) == (500, "Internal Server Error")
-            assert answer["x-half"] is None
+            assert (answer["x-half"], answer["content-length"], answer.body) == (None, "0", b"")
             assert wire.ask().body == b"fine", "the connection goes on"
         assert logged(caplog) == [HandlerError]
 
@@ -230,6 +232,34 @@ class TestHandleError:
 
         with Kind(oops).listen(0, "127.0.0.1") as server, Wire(server) as wire:
             assert wire.send(GET).is_closed()
+
+    def test_an_answer_that_another_thread_is_just_sending_is_left_alone(self) -> None:
+        dealt_with = threading.Event()
+        writers: list[in_thread] = []
+
+        class Kind(nhttp.Server):
+            def handle_error(self, error: Any, request: Any, response: Any) -> None:
+                super().handle_error(error, request, response)
+                dealt_with.set()
+
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            def hold() -> None:
+                with response._write_lock:
+                    held.set()
+                    assert dealt_with.wait(SECONDS)
+
+            held = threading.Event()
+            writers.append(in_thread(hold))
+            assert held.wait(SECONDS)
+            writers.append(in_thread(response.end, "from elsewhere"))
+            eventually(lambda: response.writable_ended, "the other thread has begun")
+            oops()
+
+        with Kind(listener).listen(0, "127.0.0.1") as server, Wire(server) as wire:
+            assert wire.ask().body == b"from elsewhere"
+            assert wire.ask().body == b"from elsewhere"
+        for writer in writers:
+            writer.result()
 
     def test_what_it_raises_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
         class Kind(nhttp.Server):

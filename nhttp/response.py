@@ -7,6 +7,7 @@ that it answers.
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import stat
@@ -445,12 +446,11 @@ def _check_status(code: object) -> int:
 
 def _descriptor_of(file: IO[bytes]) -> int | None:
     """Give the descriptor of a regular file; None for anything else."""
-    try:
-        descriptor = file.fileno()
-        mode = os.fstat(descriptor).st_mode
-    except (AttributeError, OSError, ValueError):
+    # Others have a descriptor too, and other octets than those behind it: those of `bz2`, say.
+    if not isinstance(getattr(file, "raw", file), io.FileIO):
         return None
-    return descriptor if stat.S_ISREG(mode) else None
+    descriptor = file.fileno()
+    return descriptor if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
 
 
 @contextlib.contextmanager

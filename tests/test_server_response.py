@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import io
 import os
 import queue
@@ -59,6 +60,17 @@ class TestTheStatusLine:
     def test_an_empty_message_and_one_in_latin1(self) -> None:
         assert answered(lambda r: r.write_head(200, "").end()).reason == ""
         assert answered(lambda r: r.write_head(200, "na\xefve").end()).reason == "na\xefve"
+
+    def test_a_message_that_is_left_out(self) -> None:
+        answer = answered(lambda r: r.write_head(404, None, {"A": "1"}).end())
+        assert (answer.reason, answer["a"]) == ("Not Found", "1")
+
+        def write(response: ServerResponse) -> None:
+            response.status_message = "set before"
+            response.write_head(404, {"A": "1"}).end()
+
+        answer = answered(write)
+        assert (answer.reason, answer["a"]) == ("set before", "1")
 
     def test_a_message_that_is_no_text(self) -> None:
         def write(response: ServerResponse) -> None:
@@ -157,14 +169,16 @@ class TestFiles:
         def write(response: ServerResponse) -> None:
             with path.open("rb") as opened:
                 opened.seek(3)
+                memory = io.BytesIO(path.read_bytes())
+                memory.seek(3)
                 sources: dict[str, Any] = {
                     "path": path,
                     "str": str(path),
                     "file": opened,
-                    "memory": io.BytesIO(path.read_bytes()),
+                    "memory": memory,
                 }
                 sizes.append(response.write_file(sources[kind], *piece))
-                assert opened.tell() == 3
+                assert opened.tell() == memory.tell() == 3
             response.end()
 
         offset = piece[0] if piece else 0
@@ -239,6 +253,66 @@ class TestFiles:
         answer = answered(lambda r: (r.write_file(path, 5), r.end()))
         assert answer.body == path.read_bytes()[5:]
 
+    @pytest.mark.parametrize("buffering", [0, -1])
+    def test_one_that_python_has_opened_is_sent_by_the_kernel(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch, buffering: int
+    ) -> None:
+        original, sent = net.Socket._sendfile, list[int | None]()
+
+        def noted(socket: net.Socket, *rest: int) -> int | None:
+            sent.append(original(socket, *rest))
+            return sent[-1]
+
+        monkeypatch.setattr(net.Socket, "_sendfile", noted)
+
+        def write(response: ServerResponse) -> None:
+            with path.open("rb", buffering) as file:
+                response.write_file(file, 0, 5)
+            response.end()
+
+        assert answered(write).body == b"01234"
+        assert sent == [5]
+
+    @pytest.mark.parametrize("kind", ["path", "memory"])
+    def test_is_sent_in_blocks(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    ) -> None:
+        """A slow client shows between two of them that it is there."""
+        blocks: list[int] = []
+
+        class Noting(io.BytesIO):
+            def read(self, size: int | None = -1, /) -> bytes:
+                blocks.append(size or 0)
+                return super().read(size)
+
+        def noted(_: net.Socket, descriptor: int, offset: int, count: int) -> None:
+            blocks.append(count)
+
+        monkeypatch.setattr("nhttp.response._FILE_BLOCK", 4)
+        monkeypatch.setattr(net.Socket, "_sendfile", noted)
+
+        def write(response: ServerResponse) -> None:
+            source = path if kind == "path" else Noting(path.read_bytes())
+            assert response.write_file(source, 0, 10) == 10
+            response.end()
+
+        assert answered(write).body == b"0123456789"
+        assert blocks == [4, 4, 2]
+
+    def test_one_that_holds_other_octets_than_its_descriptor(self, tmp_path: Path) -> None:
+        path = tmp_path / "packed"
+        path.write_bytes(bz2.compress(b"0123456789"))
+
+        def write(response: ServerResponse) -> None:
+            with bz2.open(path) as file:
+                response.write_file(file, 2, 5)
+            response.end()
+
+        assert answered(write).body == b"23456"
+
+    def test_one_without_a_size(self) -> None:
+        assert answered(lambda r: (r.write_file("/dev/zero", 0, 9), r.end())).body == bytes(9)
+
     def test_a_sparse_giant_costs_no_memory(self, tmp_path: Path) -> None:
         path = tmp_path / "giant"
         size = 64 * 1024 * 1024
@@ -288,28 +362,62 @@ class TestFiles:
     def test_after_the_end(self, path: Path) -> None:
         def write(response: ServerResponse) -> None:
             response.end()
-            with pytest.raises(StateError):
-                response.write_file(path)
+            for source in (path, io.BytesIO()):
+                with pytest.raises(StateError):
+                    response.write_file(source)
 
         assert answered(write).status == 200
 
 
 class TestDestroying:
     def test_closes_the_connection_and_tells(self) -> None:
-        closed = Signal()
+        closed, reached = Signal(), Signal()
 
         def listener(_: IncomingMessage, response: ServerResponse) -> None:
             response.on("close", closed)
             response.write("half")
             response.destroy()
             assert response.destroyed
-            with pytest.raises(StateError):
-                response.write("more")
+            for late in (response.write, response.end):
+                with pytest.raises(StateError):
+                    late("more")
+            response.end()  # which is no mistake
+            reached.set()
+            assert not response.finished
 
         with connected(listener) as wire:
             assert wire.send(GET).head().status == 200
-            assert b"more" not in wire.rest()
+            assert wire.rest() == b"4\r\nhalf\r\n"
+        assert reached.is_set()
         assert closed.happens()
+
+    def test_before_anything_was_sent(self) -> None:
+        failures: list[BaseException] = []
+
+        def listener(_: IncomingMessage, response: ServerResponse) -> None:
+            response.destroy()
+            for attempt in (response.flush_headers, response.write_processing):
+                with pytest.raises(StateError) as caught:
+                    attempt()
+                failures.append(caught.value)
+            assert not response.headers_sent
+
+        with connected(listener) as wire:
+            assert wire.send(GET).is_closed()
+        assert len(failures) == 2
+
+    def test_when_the_head_is_out_there_is_nothing_to_flush(self) -> None:
+        reached = Signal()
+
+        def listener(_: IncomingMessage, response: ServerResponse) -> None:
+            response.flush_headers()
+            response.destroy()
+            response.flush_headers()
+            reached.set()
+
+        with connected(listener) as wire:
+            assert wire.send(GET).head().status == 200
+        assert reached.is_set()
 
     def test_a_response_that_is_out_leaves_the_connection_alone(self) -> None:
         def listener(_: IncomingMessage, response: ServerResponse) -> None:
@@ -349,6 +457,31 @@ class TestDestroying:
             assert wire.is_closed()
         with pytest.raises(OSError, match="because"):
             response.write("too late")
+
+    def test_by_a_client_that_is_gone(self) -> None:
+        given: queue.Queue[ServerResponse] = queue.Queue()
+        with serving(lambda _, response: given.put(response)) as server:
+            wire = Wire(server).send(GET)
+            response = given.get(timeout=SECONDS)
+            closed = Signal()
+            response.on("close", lambda: closed.set() if response.destroyed else None)
+            wire.reset()
+            assert closed.happens()
+
+    def test_the_socket_when_the_response_is_out_breaks_nothing_of_it(self) -> None:
+        kept: list[ServerResponse] = []
+        told = Signal()
+
+        def listener(_: IncomingMessage, response: ServerResponse) -> None:
+            kept.append(response.on("close", told))
+            response.end("out")
+            response.socket.destroy()  # type: ignore[union-attr]
+
+        with connected(listener) as wire:
+            assert wire.send(GET).answer().body == b"out"
+            assert wire.is_closed()
+        assert not told.is_set()
+        assert not kept[0].destroyed
 
     def test_while_the_connection_waits_for_that_and_the_request_was_read(self) -> None:
         waiting: queue.Queue[ServerResponse] = queue.Queue()

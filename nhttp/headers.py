@@ -158,7 +158,7 @@ def check_name(name: object) -> str:
     """
     if not isinstance(name, str) or _TOKEN.fullmatch(name) is None:
         raise InvalidArgument(f"{name!r} is not a header name", "ERR_INVALID_HTTP_TOKEN")
-    return name
+    return str.__str__(name)
 
 
 def tokens_of(value: str | list[str]) -> list[str]:
@@ -169,6 +169,9 @@ def tokens_of(value: str | list[str]) -> list[str]:
 
 def check_text(value: object, what: str) -> str:
     """Give text that goes into a head, or refuse it; `what` names it in the message.
+
+    Of a subclass it is the text itself, which was looked at, whatever its ``__str__`` says: an
+    Enum of str gives the name of the member there.
 
     Raises:
         InvalidArgument: It is no str (``ERR_INVALID_ARG_TYPE``), or a character may not be there
@@ -182,7 +185,7 @@ def check_text(value: object, what: str) -> str:
             f"invalid character {bad.group()!r} at index {bad.start()} of {what}",
             "ERR_INVALID_CHAR",
         )
-    return value
+    return str.__str__(value)
 
 
 def check_value(name: str, value: object) -> str | list[str]:
@@ -202,7 +205,8 @@ def check_value(name: str, value: object) -> str | list[str]:
         for each in items:
             if not isinstance(each, (str, int)):
                 break
-            texts.append(check_text(str(each), f"header {name!r}"))
+            text = each if isinstance(each, str) else str(each)
+            texts.append(check_text(text, f"header {name!r}"))
         else:
             return texts
     raise InvalidArgument(
@@ -225,7 +229,8 @@ class Field(NamedTuple):
         Raises:
             InvalidArgument: As `check_name` and `check_value`.
         """
-        text = check_value(check_name(name), value)
+        name = check_name(name)
+        text = check_value(name, value)
         each = [text] if isinstance(text, str) else text
         return cls(name, text, "".join([f"{name}: {one}\r\n" for one in each]))
 

@@ -192,7 +192,7 @@ class ServerResponse(OutgoingMessage):
             # The manual: afterwards this says what was sent.
             self.status_message = STATUS_CODES.get(code, "unknown")
         else:
-            check_text(message, "the status message")
+            self.status_message = check_text(message, "the status message")
         if self._headers and not self._head_ready:  # `write_head` has looked already
             check_framing(self._headers)
 

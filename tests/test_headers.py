@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from wire import answered
 
 from nhttp.errors import InvalidArgument
 from nhttp.headers import (
@@ -13,11 +15,15 @@ from nhttp.headers import (
     check_name,
     check_text,
     check_value,
+    checked,
     distinct,
     flatten,
     pairs_of,
     tokens_of,
 )
+
+if TYPE_CHECKING:
+    from nhttp import ServerResponse
 
 FIRST_COUNTS = """
     age authorization content-length content-type etag expires from host if-modified-since
@@ -59,7 +65,9 @@ class TestHeaders:
         assert Headers([("Set-Cookie", "a=1")])["set-cookie"] == ["a=1"]
         both = Headers([("Set-Cookie", "a=1"), ("set-cookie", "b=2")])
         assert both["Set-Cookie"] == ["a=1", "b=2"]
-        assert Headers._from_unique({"set-cookie": "a=1"})["set-cookie"] == ["a=1"]
+        lookup = {"set-cookie": "a=1"}
+        for _ in range(2):  # as with a head that comes twice
+            assert Headers._from_unique(lookup)["set-cookie"] == ["a=1"]
 
     def test_cookies_are_joined_with_semicolons(self) -> None:
         assert Headers([("Cookie", "a=1"), ("cookie", "b=2")])["cookie"] == "a=1; b=2"
@@ -123,7 +131,7 @@ class TestChecks:
         assert check_value("n", []) == []
 
     @pytest.mark.parametrize(
-        "value", [None, 1.5, b"a", bytearray(), [b"a"], [None], {"a"}, object()]
+        "value", [None, 1.5, b"a", bytearray(), memoryview(b"a"), [b"a"], [None], {"a"}, object()]
     )
     def test_other_kinds(self, value: object) -> None:
         with pytest.raises(InvalidArgument) as caught:
@@ -136,8 +144,68 @@ class TestChecks:
             check_text(5, "it")
 
 
+def test_an_enum_of_str_is_sent_as_the_text_that_it_is() -> None:
+    class Known(str, enum.Enum):  # noqa: UP042 - whose `__str__` is another text
+        NAME = "X-Name"
+        VALUE = "value"
+        REASON = "Reason"
+
+    def write(response: ServerResponse) -> None:
+        response.status_message = Known.REASON
+        response.set_header(Known.NAME, Known.VALUE).append_header("X-name", [Known.VALUE, 5])
+        response.end()
+
+    answer = answered(write)
+    assert answer.reason == "Reason"
+    assert [pair for pair in answer.fields if pair[0].startswith("X")] == [
+        ("X-Name", "value"),
+        ("X-name", "value"),
+        ("X-name", "5"),
+    ]
+
+
+class Alike(str):
+    """Equal to "abc", whatever it is."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return hash("abc")
+
+
+class TestWhatWasCheckedBefore:
+    @pytest.fixture(autouse=True)
+    def known(self, monkeypatch: pytest.MonkeyPatch) -> dict[Any, Any]:
+        known: dict[Any, Any] = {}
+        monkeypatch.setattr("nhttp.headers._KNOWN", known)
+        monkeypatch.setattr("nhttp.headers._KNOWN_AT_MOST", 2)
+        monkeypatch.setattr("nhttp.headers._KNOWN_UP_TO", 3)
+        return known
+
+    def test_is_not_checked_again(self, known: dict[Any, Any]) -> None:
+        assert checked("N", "abc") is checked("N", "abc")
+        assert list(known) == [("N", "abc")]
+
+    def test_is_bounded(self, known: dict[Any, Any]) -> None:
+        for value in ("a", "b", "long", "c"):
+            assert checked("N", value) == ("n", ("N", value, f"N: {value}\r\n"))
+            assert len(known) <= 2
+            if value == "b":
+                assert list(known) == [("N", "a"), ("N", "b")]
+        assert list(known) == [("N", "c")]
+
+    def test_is_not_what_claims_to_be_equal(self) -> None:
+        checked("abc", "abc")
+        assert checked("abc", Alike("value"))[1].lines == "abc: value\r\n"
+        assert checked(Alike("Name"), "abc")[1].lines == "Name: abc\r\n"
+
+
 def test_pairs_of() -> None:
     assert list(pairs_of({"a": 1})) == [("a", 1)]
+    assert list(pairs_of(Headers([("ab", "1")]))) == [("ab", "1")]
     assert list(pairs_of([("a", 1), ("a", 2)])) == [("a", 1), ("a", 2)]
 
 

@@ -231,7 +231,7 @@ def _text(name: str, value: object) -> str:
     """Give an option that is text, ``""`` for None, or refuse it."""
     if value is not None and not isinstance(value, str):
         raise InvalidArgument(f"{name} is a str, not {value!r}", "ERR_INVALID_ARG_TYPE")
-    return value or ""
+    return str.__str__(value or "")  # of a subclass, an Enum of str say, the text that it is
 
 
 def _is_port(text: str) -> bool:
@@ -269,8 +269,10 @@ _of_url: Any = functools.lru_cache(maxsize=512)(_checked_url)
 
 @functools.lru_cache(maxsize=512)
 def _host_field(host: str, port: int | None, default_port: int) -> str:
-    if ":" in host and not host.startswith("["):
-        host = f"[{host}]"
+    host = str.__str__(host)  # as in `_text`; here it is kept, for all that are equal to it
+    if ":" in host:
+        address = host.partition("%")[0]  # a zone says nothing to anybody else (RFC 6874, 4)
+        host = "[" + address.strip("[]") + "]"
     if not host.isascii():
         try:
             host = host.encode("idna").decode("ascii")  # as it is looked up

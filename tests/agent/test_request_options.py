@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Any
 
 import pytest
@@ -61,6 +62,22 @@ def test_an_ipv6_host_loses_its_brackets_for_connecting_and_keeps_them_in_the_fi
     assert options.target_host == "::1"
     assert options.host_field(80) == "[::1]:8080"
     assert gather("http://[::1]/").host_field(80) == "[::1]"
+
+
+@pytest.mark.parametrize("host", ["fe80::1%eth0", "[fe80::1%eth0]", "fe80::1"])
+def test_the_zone_of_an_address_stays_here(host: str) -> None:
+    assert gather(host=host, port=8080).host_field(80) == "[fe80::1]:8080"
+
+
+def test_an_enum_of_str_is_the_text_that_it_is() -> None:
+    class Known(str, enum.Enum):  # noqa: UP042 - whose `__str__` is another text
+        PATH = "/path"
+        HOST = "known.test"
+
+    options = gather(path=Known.PATH, host=Known.HOST, port=8080)
+    assert f"{options.path}" == "/path"
+    assert f"{options.host_field(80)}" == "known.test:8080"
+    assert f"{gather(host=Known.HOST).host_field(80)}" == "known.test"
 
 
 def test_the_host_field_says_a_port_that_is_not_the_default_one() -> None:

@@ -235,7 +235,8 @@ def _text(name: str, value: object) -> str:
 
 
 def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdigit() and int(text) <= 65535
+    # Python makes no number of thousands of digits.
+    return text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= 65535
 
 
 def _copy(options: _Options) -> _Options:
@@ -298,10 +299,10 @@ def _from_url(url: str) -> dict[str, Any]:
         raise InvalidArgument(f"invalid URL {url!r}: {error}", "ERR_INVALID_URL") from None
     # Others take a backslash for the end of the host: nobody knows who is meant.
     if not parts.scheme or not parts.hostname or "\\" in parts.netloc:
-        raise InvalidArgument(
-            f"invalid URL {url!r}: a scheme and a host are wanted, as in 'http://host/path'",
-            "ERR_INVALID_URL",
-        )
+        wanted = "a scheme and a host are wanted, as in 'http://host/path'"
+        if url.upper() in METHODS:
+            wanted = f"the URL comes first, as in request(url, method={url!r})"
+        raise InvalidArgument(f"invalid URL {url!r}: {wanted}", "ERR_INVALID_URL")
     query = "?" in url.partition("#")[0]  # there may be one, and nothing in it
     values: dict[str, Any] = {
         "protocol": f"{parts.scheme}:",

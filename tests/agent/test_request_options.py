@@ -99,11 +99,20 @@ def test_a_host_beyond_ascii_is_looked_up_as_it_is_and_encoded_in_the_field() ->
     assert "b\u00fccher..test" in str(raised.value)
 
 
+def test_the_port_that_goes_without_saying_is_connected_to() -> None:
+    assert gather(default_port=8080).target_port == 8080
+    assert gather("http://h/", default_port=8080).target_port == 8080
+    assert gather(port=65535, default_port=8080).target_port == 65535
+    assert gather(port=0, default_port=8080).target_port == 0
+
+
 def test_user_information_becomes_basic_authentication() -> None:
     assert gather("http://u:p%40@h/").authorization() == "Basic dTpwQA=="
     assert gather("http://h/", auth="u:p@").authorization() == "Basic dTpwQA=="
     assert gather("http://h/").authorization() is None
     assert gather("http://@h/").authorization() is None
+    assert gather("http://u@h/").auth == "u:"
+    assert gather("http://:p@h/").auth == ":p"
 
 
 def test_keywords_win_over_the_url() -> None:
@@ -140,6 +149,7 @@ def test_options_can_be_used_again_with_changes() -> None:
         ({"host": "h/x"}, "ERR_INVALID_ARG_VALUE", "h/x"),
         ({"port": 65536}, "ERR_SOCKET_BAD_PORT", "65536"),
         ({"port": "http"}, "ERR_SOCKET_BAD_PORT", "http"),
+        ({"port": "1" * 5000}, "ERR_SOCKET_BAD_PORT", "1111"),
         ({"port": "8\u00b2"}, "ERR_SOCKET_BAD_PORT", "8\u00b2"),
         ({"timeout": -1}, "ERR_INVALID_ARG_VALUE", "-1"),
         ({"timeout": "1"}, "ERR_INVALID_ARG_TYPE", "'1'"),
@@ -179,6 +189,18 @@ def test_what_is_no_url_is_refused(url: str) -> None:
         gather(url)
     assert raised.value.code == "ERR_INVALID_URL"
     assert repr(url) in str(raised.value)
+
+
+def test_a_method_in_the_place_of_the_url_is_recognised() -> None:
+    with pytest.raises(InvalidArgument, match=r"'GET': .*request\(url, method='GET'\)"):
+        gather("GET")
+
+
+@pytest.mark.parametrize("keywords", [{}, {"agent": None}, {"timeout": 1}])
+def test_the_path_of_a_url_is_refused_as_one_by_itself_is(keywords: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument) as raised:
+        gather("http://h/caf\u00e9", **keywords)
+    assert raised.value.code == "ERR_UNESCAPED_CHARACTERS"
 
 
 def test_a_source_of_another_kind_is_refused() -> None:

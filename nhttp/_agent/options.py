@@ -21,6 +21,8 @@ from nhttp.errors import InvalidArgument
 from nhttp.options import check_seconds
 
 if TYPE_CHECKING:
+    import os
+
     from nhttp._agent.agent import Agent
     from nhttp.headers import HeaderInput
     from nhttp.net import Socket
@@ -56,7 +58,7 @@ class RequestKeywords(TypedDict, total=False):
     family: Literal[0, 4, 6]
     port: int | str | None
     local_address: str | None
-    socket_path: str | None
+    socket_path: str | os.PathLike[str] | None
     method: str
     path: str
     headers: HeaderInput
@@ -111,7 +113,7 @@ class RequestOptions:
     family: Literal[0, 4, 6] = 0
     port: int | str | None = None
     local_address: str | None = None
-    socket_path: str | None = None
+    socket_path: str | os.PathLike[str] | None = None
     method: str = "GET"
     path: str = "/"
     headers: HeaderInput | None = None

@@ -8,6 +8,7 @@ from nhttp.net._server import Server
 from nhttp.net._socket import Socket
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
 
     from nhttp.streams import Callback
@@ -20,7 +21,7 @@ def connect(
     host: str | Callback | None = None,
     listener: Callback | None = None,
     *,
-    path: str | None = None,
+    path: str | os.PathLike[str] | None = None,
     family: int = 0,
     local_address: str | None = None,
     local_port: int = 0,

@@ -5,8 +5,9 @@ Knows sockets and names; nothing of streams and threads.
 
 from __future__ import annotations
 
+import os
 import socket
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from nhttp.errors import InvalidArgument, socket_error
 from nhttp.net._address import Address, describe, family_name
@@ -65,7 +66,7 @@ class Dial:
         host: str | Callback | None,
         listener: Callback | None,
         *,
-        path: str | None,
+        path: str | os.PathLike[str] | None,
         family: int,
         local_address: str | None,
         local_port: int,
@@ -173,8 +174,12 @@ def _text(name: str, given: object) -> str:
 
 def check_path(path: object) -> str:
     """Give the path of a Unix socket, or refuse it."""
+    if isinstance(path, os.PathLike):
+        path = os.fspath(cast("os.PathLike[str]", path))
     if not isinstance(path, str):
-        raise InvalidArgument(f"a path is a str, not {path!r}", "ERR_INVALID_ARG_TYPE")
+        raise InvalidArgument(
+            f"a path is a str, or a pathlib.Path, not {path!r}", "ERR_INVALID_ARG_TYPE"
+        )
     # Linux has names that begin with NUL, for sockets without a file.
     if not path or ("\0" in path and path[0] != "\0"):
         raise InvalidArgument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from nhttp.net._address import Address
     from nhttp.streams import Callback
 
-__all__ = ["Handle", "ListenRequest"]
+__all__ = ["Handle", "ListenRequest", "StrPath"]
 
 BACKLOG = 511  # not 512, says the manual
 
@@ -29,6 +30,7 @@ class HasFileno(Protocol):
 
 
 Handle: TypeAlias = "HasFileno | Mapping[str, int]"
+StrPath: TypeAlias = "str | os.PathLike[str]"
 
 
 class ListenRequest:
@@ -69,8 +71,14 @@ class ListenRequest:
         if not args:
             return
         first, *rest = args
-        if isinstance(first, str) and not first.isdigit():
-            self.path = first
+        if _is_path(first):
+            self.path = check_path(first)
+            if _is_host(self.path):
+                raise InvalidArgument(
+                    f"the port comes first, as in listen(8000, {first!r}); "
+                    f"a Unix socket of this name is path={first!r}",
+                    "ERR_INVALID_ARG_VALUE",
+                )
         elif isinstance(first, (int, str)) or first is None:
             self.port = check_port(0 if first is None else first)
             if rest and (isinstance(rest[0], str) or rest[0] is None):
@@ -179,3 +187,16 @@ class ListenRequest:
             handle.close()
             raise
         return handle
+
+
+def _is_path(first: object) -> bool:
+    return isinstance(first, os.PathLike) or (isinstance(first, str) and not first.isdigit())
+
+
+def _is_host(text: str) -> bool:
+    """Whether this is a host for sure, which others than Node want before the port."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError, ValueError):
+            socket.inet_pton(family, text)
+            return True
+    return text == "localhost"

@@ -15,8 +15,8 @@ from nhttp import _threads
 from nhttp.errors import StateError, socket_error
 from nhttp.events import EventEmitter
 from nhttp.net._accept import Listening
-from nhttp.net._address import Address, address_of
-from nhttp.net._listen import Handle, ListenRequest
+from nhttp.net._address import Address, address_of, describe
+from nhttp.net._listen import Handle, ListenRequest, StrPath
 from nhttp.net._socket import Socket
 
 if TYPE_CHECKING:
@@ -143,9 +143,9 @@ class Server(EventEmitter):
     @overload
     def listen(self, port: int, hostname: str | None, callback: Callback, /) -> Self: ...
     @overload
-    def listen(self, path: str, callback: Callback | None = None, /) -> Self: ...
+    def listen(self, path: StrPath, callback: Callback | None = None, /) -> Self: ...
     @overload
-    def listen(self, path: str, backlog: int, callback: Callback | None = None, /) -> Self: ...
+    def listen(self, path: StrPath, backlog: int, callback: Callback | None = None, /) -> Self: ...
     @overload
     def listen(self, handle: Handle, callback: Callback | None = None, /) -> Self: ...
     @overload
@@ -154,7 +154,7 @@ class Server(EventEmitter):
         *,
         port: int = 0,
         host: str | None = None,
-        path: str | None = None,
+        path: StrPath | None = None,
         fd: int | None = None,
         backlog: int | None = None,
         callback: Callback | None = None,

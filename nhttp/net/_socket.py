@@ -165,7 +165,7 @@ class Socket(Clock):
         host: str | Callback | None = None,
         listener: Callback | None = None,
         *,
-        path: str | None = None,
+        path: str | os.PathLike[str] | None = None,
         family: int = 0,
         local_address: str | None = None,
         local_port: int = 0,
@@ -204,7 +204,7 @@ class Socket(Clock):
         port: int | str | None = None,
         host: str | None = None,
         *,
-        path: str | None = None,
+        path: str | os.PathLike[str] | None = None,
         family: int = 0,
         local_address: str | None = None,
     ) -> Self:

@@ -9,6 +9,7 @@ from nhttp.tls._server import Server
 from nhttp.tls._socket import TLSSocket
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
     from typing import Unpack
 
@@ -25,7 +26,7 @@ def connect(
     listener: Callback | None = None,
     *,
     socket: Socket | None = None,
-    path: str | None = None,
+    path: str | os.PathLike[str] | None = None,
     family: int = 0,
     local_address: str | None = None,
     local_port: int = 0,

@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 import sys
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -62,6 +63,8 @@ class TestSorting:
             ((80, 5), (80, None, None, 5)),
             (("/path",), (0, None, "/path", BACKLOG)),
             (("/path", 5), (0, None, "/path", 5)),
+            ((PurePath("/path"),), (0, None, "/path", BACKLOG)),
+            ((PurePath("/path"), 5), (0, None, "/path", 5)),
         ],
     )
     @pytest.mark.parametrize("trailing", [False, True])
@@ -101,6 +104,10 @@ class TestSorting:
             (({"fd": True},), {}, "ERR_INVALID_ARG_VALUE"),
             ((), {"fd": -1}, "ERR_INVALID_ARG_VALUE"),
             (("/a\0b",), {}, "ERR_INVALID_ARG_VALUE"),
+            (("127.0.0.1", 80), {}, "ERR_INVALID_ARG_VALUE"),
+            (("::1",), {}, "ERR_INVALID_ARG_VALUE"),
+            (("localhost", 80), {}, "ERR_INVALID_ARG_VALUE"),
+            ((), {"path": b"/path"}, "ERR_INVALID_ARG_TYPE"),
         ],
     )
     def test_refused(self, args: Any, options: dict[str, Any], code: str) -> None:
@@ -178,10 +185,13 @@ class TestOpening:
         with listening(server, 0):
             assert server.address() == Address("0.0.0.0", port_of(server), "IPv4")
 
-    def test_unix(self, server: Server, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("kind", [str, PurePath])
+    def test_unix(self, server: Server, tmp_path: Path, kind: Any) -> None:
         path = tmp_path / "s"
-        with listening(server, str(path)):
+        with listening(server, kind(path)):
             assert server.address() == str(path)
+            with net.connect(path=kind(path)) as client:
+                client.write("hello")
             dial(server)
         assert not path.exists()
 

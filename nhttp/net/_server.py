@@ -258,6 +258,11 @@ class Server(EventEmitter):
         listening = self._listening
         return -1 if listening is None else listening.fileno()
 
+    def __repr__(self) -> str:
+        address = self.address()
+        where = "not listening" if address is None else f"on {describe(address)}"
+        return f"<{type(self).__name__} {where}>"
+
     # Closing.
 
     def close(self, callback: Callback | None = None) -> Self:

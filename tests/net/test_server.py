@@ -327,3 +327,12 @@ class TestConnections:
             with dial(server) as client:
                 assert client.recv(4) == b"fine"
         assert "no thread for a connection" in caplog.text
+
+
+def test_repr_says_where_it_listens(tmp_path: Path) -> None:
+    server = Server()
+    assert repr(server) == "<Server not listening>"
+    with server.listen(0, "127.0.0.1"):
+        assert repr(server) == f"<Server on 127.0.0.1:{port_of(server)}>"
+    with Server().listen(path=tmp_path / "s") as other:
+        assert repr(other) == f"<Server on {tmp_path / 's'}>"

@@ -127,7 +127,8 @@ class Agent(Sharing):
         limit = _limit("max_sockets", value)
         with self._lock:
             self._pool.max_sockets = limit
-            self._apply(self._pool.admit())
+            leftovers = self._apply(self._pool.admit())
+        self._dispose(leftovers)
 
     @property
     def max_free_sockets(self) -> float:
@@ -148,7 +149,8 @@ class Agent(Sharing):
         limit = _limit("max_total_sockets", value)
         with self._lock:
             self._pool.max_total_sockets = limit
-            self._apply(self._pool.admit())
+            leftovers = self._apply(self._pool.admit())
+        self._dispose(leftovers)
 
     @property
     def sockets(self) -> dict[str, list[Socket]]:

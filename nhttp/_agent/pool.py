@@ -162,11 +162,13 @@ class Pool(Generic[S, W]):
     def admit(self) -> list[Action[S, W]]:
         """The limits may have been raised: let those dial who need wait no longer."""
         actions: list[Action[S, W]] = []
-        while self._total < self.max_total_sockets:
-            origin = self._longest_waiting()
-            if origin is None:
+        while (origin := self._longest_waiting()) is not None:
+            if self._total < self.max_total_sockets:
+                actions.append(self._reserve(origin, origin.queue.popleft()[1]))
+            elif (evicted := self._evict()) is not None:
+                actions.append(Close(evicted))
+            else:
                 break
-            actions.append(self._reserve(origin, origin.queue.popleft()[1]))
         return actions
 
     # What happens to sockets.
@@ -310,12 +312,15 @@ class Pool(Generic[S, W]):
         """Whether no more idle sockets can be kept, or somebody waits for a slot of any name."""
         if len(origin.free) >= self.max_free_sockets:
             return True
-        return self._total >= self.max_total_sockets and self._longest_waiting() is not None
+        return self._total >= self.max_total_sockets and bool(self._waiting())
 
     def _longest_waiting(self) -> _Origin[S, W] | None:
+        return min(self._waiting(), key=lambda each: each.queue[0][0], default=None)
+
+    def _waiting(self) -> list[_Origin[S, W]]:
+        """The origins where somebody waits, and not for a socket of the same origin."""
         origins = list(self._origins.values())  # in one step, for `spare`
-        waiting = [each for each in origins if each.queue and each.size < self.max_sockets]
-        return min(waiting, key=lambda each: each.queue[0][0], default=None)
+        return [each for each in origins if each.queue and each.size < self.max_sockets]
 
     def _tidy(self, name: str, origin: _Origin[S, W]) -> None:
         if origin.unused:

@@ -107,16 +107,6 @@ class RawServer:
             self._serve(peer)
 
 
-def eventually(condition: Callable[[], bool], what: str, seconds: float = SECONDS) -> None:
-    """Wait for something that another thread does by itself, and that tells nobody."""
-    pause = threading.Event()
-    for _ in range(int(seconds / 0.005)):
-        if condition():
-            return
-        pause.wait(0.005)
-    assert condition(), what
-
-
 def fetch(agent: Agent, url: str) -> bytes:
     body: bytes = agent.get(url).get_response().read()
     return body

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from agent_support import Making, RawServer, connected_to, eventually, fetch
-from support import Recorder, in_thread
+from agent_support import Making, RawServer, connected_to, fetch
+from support import Recorder, eventually, in_thread
 
 from nhttp import net
 from nhttp._agent.agent import Agent
-from nhttp.errors import InvalidArgument
+from nhttp._agent.options import RequestOptions
+from nhttp.errors import ConnectionAborted, InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from nhttp._agent.options import RequestOptions
     from nhttp.client import ClientRequest
 
 SECONDS = 10.0
@@ -100,6 +101,72 @@ def test_create_connection_must_give_a_socket(way: Any) -> None:
         with pytest.raises(InvalidArgument, match="create_connection"):
             agent.get("http://127.0.0.1:1/").get_response()
         assert agent._pool.total == 0
+
+
+def test_what_is_connected_when_create_connection_fails_is_closed(server: RawServer) -> None:
+    made: list[net.Socket | None] = []
+
+    class Failing(Agent):
+        def create_connection(self, options: Any, callback: Any = None) -> net.Socket | None:
+            made.append(super().create_connection(options, callback))
+            raise ZeroDivisionError
+
+    with Failing() as agent:
+        with pytest.raises(ZeroDivisionError):
+            agent.get(server.url).get_response()
+        assert made[0] is not None
+        assert made[0].destroyed
+        assert agent._pool.total == 0
+
+
+def test_a_request_given_up_before_its_socket_is_made_connects_nowhere(server: RawServer) -> None:
+    made: list[net.Socket] = []
+    seen: list[Recorder] = []
+
+    class Slow(Agent):
+        def create_connection(self, options: Any, callback: Any = None) -> net.Socket | None:
+            self.destroy()
+            return super().create_connection(options, callback)
+
+        def _make_socket(self, options: RequestOptions) -> net.Socket:
+            made.append(super()._make_socket(options))
+            seen.append(Recorder(made[0], "connect"))
+            return made[0]
+
+    with Slow() as agent:
+        with pytest.raises(ConnectionAborted):
+            agent.get(server.url).get_response()
+        assert made[0].destroyed
+        assert seen[0].noted == []
+
+
+def not_called(error: Exception | None, made: net.Socket | None) -> None:
+    raise AssertionError
+
+
+@pytest.mark.parametrize("callback", [None, not_called])
+def test_create_connection_may_be_called_by_anybody(callback: Any, server: RawServer) -> None:
+    made = Agent().create_connection(RequestOptions.gather(server.url, {}), callback)
+    assert made is not None
+    Recorder(made, "connect").wait("connect")
+    assert made.remote_port == server.port
+    made.destroy()
+
+
+def test_create_connection_may_be_called_again_with_an_old_callback(server: RawServer) -> None:
+    calls: list[tuple[RequestOptions, Any]] = []
+
+    class Noting(Agent):
+        def create_connection(self, options: Any, callback: Any = None) -> net.Socket | None:
+            calls.append((options, callback))
+            return super().create_connection(options, callback)
+
+    with Noting() as agent:
+        assert fetch(agent, server.url) == b"ok"
+        another = Agent().create_connection(*calls[0])
+        assert another is not None
+        assert another.ready_state == "open"
+        another.destroy()
 
 
 def test_a_second_socket_from_create_connection_is_destroyed(server: RawServer) -> None:
@@ -196,12 +263,26 @@ def test_keep_and_reuse_are_called_around_the_time_in_the_pool(server: RawServer
         second.get_response().read()
 
 
+def test_a_socket_that_somebody_has_referenced_is_unreferenced_when_it_is_kept(
+    server: RawServer,
+) -> None:
+    with Hooked() as agent:
+        asked = agent.get(server.url)
+        assert asked.socket is not None
+        asked.socket.ref()
+        asked.get_response().read()
+        assert agent.referenced == [False]
+
+
 def test_a_socket_is_kept_when_who_waited_for_it_has_gone_before_it_came(
     server: RawServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def spare(name: str) -> bool:
+        return False
+
     with Hooked() as agent:
         # As it looks to the thread that brings a socket back a moment before a waiter gives up.
-        monkeypatch.setattr(agent._pool, "spare", lambda name: False)
+        monkeypatch.setattr(agent._pool, "spare", spare)
         first = agent.get(server.url)
         first.get_response().read()
         assert agent.asked == [("keep", first.socket)]
@@ -241,14 +322,43 @@ def test_a_socket_that_is_handed_on_at_once_was_not_in_the_pool(server: RawServe
         assert [what for what, _ in agent.asked] == ["keep"]
 
 
-def test_reuse_socket_that_raises_fails_the_request_and_frees_the_slot(server: RawServer) -> None:
-    class Broken(Agent):
-        def reuse_socket(self, socket: net.Socket, request: ClientRequest) -> None:
-            raise ZeroDivisionError
+def test_a_kept_socket_that_is_handed_on_at_once_was_not_in_the_pool_again(
+    server: RawServer,
+) -> None:
+    with Hooked(max_sockets=1) as agent:
+        fetch(agent, server.url)
+        second = agent.get(server.url)
+        waiting = in_thread(fetch, agent, server.url)
+        eventually(lambda: bool(agent.requests), "no request waits")
+        second.get_response().read()
+        assert waiting.result() == b"ok"
+        assert [what for what, _ in agent.asked] == ["keep", "reuse", "keep"]
 
+
+class Broken(Agent):
+    def reuse_socket(self, socket: net.Socket, request: ClientRequest) -> None:
+        raise ZeroDivisionError
+
+
+def test_reuse_socket_that_raises_fails_the_request_and_frees_the_slot(server: RawServer) -> None:
     with Broken(keep_alive=True, max_sockets=1) as agent:
         fetch(agent, server.url)
         with pytest.raises(ZeroDivisionError):
             agent.get(server.url).get_response()
         assert agent._pool.total == 0
         assert fetch(agent, server.url) == b"ok"
+
+
+def test_reuse_socket_that_raises_for_what_replaces_a_dead_one_frees_the_slot(
+    server: RawServer,
+) -> None:
+    with Broken(keep_alive=True) as agent:
+        for asked in [agent.get(server.url), agent.get(server.url)]:
+            asked.get_response().read()
+        used_first = agent.free_sockets[server.name][-1]
+        server.peers[1].socket.shutdown(socket.SHUT_WR)
+        assert used_first._await_readable(SECONDS)
+        with pytest.raises(ZeroDivisionError):
+            agent.get(server.url).get_response()
+        assert used_first.destroyed
+        assert agent._pool.total == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import subprocess
 import sys
 import threading
@@ -11,18 +12,19 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from agent_support import OK, Peer, RawServer, eventually
-from support import in_thread
+from agent_support import OK, Peer, RawServer
+from support import eventually, in_thread
 
-from nhttp import _exchange
+from nhttp import _exchange, net
 from nhttp._agent.agent import Agent
-from nhttp._timers import now
+from nhttp._agent.channel import Channel
+from nhttp._agent.idle import WATCH_AFTER
+from nhttp._timers import Deadline, _timers, now
 from nhttp._watcher import _watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nhttp._agent.channel import Channel
     from nhttp.client import ClientRequest
 
 SECONDS = 10.0
@@ -104,6 +106,61 @@ def test_a_socket_that_becomes_idle_while_another_has_long_to_live_is_watched_as
         second.get_response().read()
         go.set()
         eventually(lambda: agent.free_sockets == {server.name: [old]}, "not noticed", seconds=1.0)
+
+
+def test_the_look_at_idle_sockets_is_not_put_off_by_those_that_become_idle_later() -> None:
+    agent = Agent(keep_alive=True)
+    soon, late = now() + 50, now() + 100
+    with agent._lock:
+        agent._sweeper.expect(soon)
+        agent._sweeper.expect(late)
+    assert agent._sweeper._deadline.when == soon
+
+
+@pytest.mark.parametrize(
+    ("idle_for", "expires_in", "again_in"),
+    [
+        (0.0, math.inf, WATCH_AFTER),  # not to be watched yet
+        (0.0, WATCH_AFTER / 2, WATCH_AFTER / 2),
+        (WATCH_AFTER, 50.0, 50.0),
+        (WATCH_AFTER, math.inf, math.inf),
+    ],
+)
+def test_idle_sockets_are_looked_at_again_when_something_is_due(
+    idle_for: float, expires_in: float, again_in: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = now() + 1000  # the real clock does not come here
+    with RawServer() as server, Agent(keep_alive=True) as agent:
+        agent._sweeper.due = 0.0  # no look at them but the one below
+        fetch(agent, server.url)
+        channel = agent._pool.free_sockets[server.name][0]
+        channel.idle_since, channel.expires = moment - idle_for, moment + expires_in
+        monkeypatch.setattr("nhttp._agent.idle.now", lambda: moment)
+        agent._sweeper._passed()
+        eventually(lambda: agent._sweeper.due == moment + again_in, "not the right moment")
+        eventually(lambda: (channel.watch is not None) == (idle_for > 0), "watched or not")
+
+
+def test_a_connection_that_closes_just_now_is_not_watched() -> None:
+    channel = Channel("h:80:", net.Socket())
+    channel.begin_watch(lambda: None)
+    assert channel.watch is None
+
+
+def test_idle_sockets_are_looked_at_when_a_thread_for_it_can_be_started_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(deadline: Deadline, when: float) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with RawServer() as server, Agent(keep_alive=True) as agent:
+        with monkeypatch.context() as patch:
+            patch.setattr(_timers, "arm", refuse)
+            fetch(agent, server.url)
+        assert len(agent.free_sockets[server.name]) == 1
+        fetch(agent, server.url)
+        assert agent._sweeper.due < math.inf
+        assert agent._sweeper._deadline.scheduled < math.inf
 
 
 def test_keep_alive_timeout_is_honoured_with_a_margin(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,14 +395,15 @@ def watched(agent: Agent, server: RawServer) -> Channel:
 def test_a_dropped_agent_is_collected_and_closes_its_idle_sockets() -> None:
     with RawServer() as server:
         agent = Agent(keep_alive=True)
-        fetch(agent, server.url)
-        handle = agent.free_sockets[server.name][0]._handle
-        assert handle is not None
+        for asked in [agent.get(server.url), agent.get(server.url)]:
+            asked.get_response().read()
+        handles = [each._handle for each in agent.free_sockets[server.name]]
+        assert len(handles) == 2
         dropped = weakref.ref(agent)
-        del agent
+        del agent, asked
         gc.collect()
         assert dropped() is None
-        eventually(lambda: handle.fileno() == -1, "the socket is open")
+        eventually(lambda: all(each and each.fileno() == -1 for each in handles), "one is open")
 
 
 def test_a_dropped_agent_is_collected_when_its_sockets_are_watched() -> None:
@@ -365,6 +423,21 @@ def test_a_dropped_agent_is_collected_when_its_sockets_are_watched() -> None:
         assert gone() is None
 
 
+def test_a_watch_may_notice_something_when_the_agent_is_gone() -> None:
+    with RawServer() as server:
+        agent = Agent(keep_alive=True)
+        fetch(agent, server.url)
+        watch = watched(agent, server).watch
+        assert watch is not None
+        noticed = watch.callback
+        assert noticed is not None
+        dropped = weakref.ref(agent)
+        del agent
+        gc.collect()
+        assert dropped() is None
+        noticed()
+
+
 def test_a_dropped_agent_lives_as_long_as_its_requests() -> None:
     with RawServer() as server:
         asked: ClientRequest = Agent(keep_alive=True).get(server.url)
@@ -374,6 +447,15 @@ def test_a_dropped_agent_lives_as_long_as_its_requests() -> None:
         dropped = weakref.ref(asked.agent)
         del asked, response
         eventually(lambda: gc.collect() >= 0 and dropped() is None, "something holds it")
+
+
+def test_a_socket_that_is_watched_is_used_again() -> None:
+    with RawServer() as server, Agent(keep_alive=True) as agent:
+        fetch(agent, server.url)
+        channel = watched(agent, server)
+        fetch(agent, server.url)
+        assert channel.watch is None
+        assert server.connections == 1
 
 
 def test_an_agent_leaves_no_watch_behind_when_it_is_destroyed() -> None:

@@ -7,11 +7,12 @@ import socket as socket_module
 import subprocess
 import sys
 import threading
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from agent_support import OK, Making, Peer, RawServer, eventually, fetch, options
-from support import NO_THREADS_AT_EXIT, Recorder, in_thread
+from agent_support import OK, Making, Peer, RawServer, fetch, options
+from support import NO_THREADS_AT_EXIT, Recorder, eventually, in_thread
 
 from nhttp import net
 from nhttp._agent.agent import Agent
@@ -168,6 +169,18 @@ def test_agent_remove_takes_a_socket_out_while_its_request_goes_on() -> None:
         assert asked.get_response().read() == b"ok"
         assert len(agent.free_sockets[server.name]) == 1
         assert asked.socket not in agent.free_sockets[server.name]
+
+
+def test_a_socket_that_agent_remove_took_out_is_closed_and_not_said_to_be_free(
+    server: RawServer,
+) -> None:
+    with Agent(keep_alive=True) as agent:
+        told = Recorder(agent, "free")
+        asked = agent.get(server.url).on("socket", lambda sock: sock.emit("agentRemove"))
+        assert asked.get_response().read() == b"ok"
+        assert asked.socket is not None
+        assert asked.socket.destroyed
+        assert told.noted == []
 
 
 def test_agent_remove_of_an_idle_socket_leaves_it_open(server: RawServer) -> None:
@@ -399,6 +412,19 @@ def test_max_sockets_is_per_origin_and_max_total_sockets_for_all() -> None:
         second.get_response().read()
 
 
+def test_at_max_total_sockets_an_idle_one_is_closed_for_another_origin() -> None:
+    with (
+        RawServer() as one,
+        RawServer() as two,
+        Agent(keep_alive=True, max_total_sockets=1) as agent,
+    ):
+        fetch(agent, one.url)
+        [idle] = agent.free_sockets[one.name]
+        assert fetch(agent, two.url) == b"ok"
+        assert idle.destroyed
+        assert list(agent.free_sockets) == [two.name]
+
+
 def test_max_free_sockets_bounds_what_is_kept(server: RawServer) -> None:
     with Agent(keep_alive=True, max_free_sockets=2) as agent:
         for asked in busy_with(agent, server, 4):
@@ -457,6 +483,7 @@ def test_the_name_is_host_port_and_local_address() -> None:
     assert agent.get_name(options()) == "localhost:80:"
     assert agent.get_name(options(host="h", family=6)) == "h:80::6"
     assert agent.get_name(options(socket_path="/tmp/s")) == "localhost:80::/tmp/s"
+    assert agent.get_name(options(socket_path=PurePath("/tmp/s"))) == "localhost:80::/tmp/s"
 
 
 def test_the_name_is_also_given_for_options_as_a_mapping_or_keywords() -> None:
@@ -466,6 +493,8 @@ def test_the_name_is_also_given_for_options_as_a_mapping_or_keywords() -> None:
     )
     assert agent.get_name(host="h", port=81) == "h:81:"
     assert agent.get_name({"host": "h", "port": 81}, port=82) == "h:82:"
+    assert agent.get_name(options(host="h", port=81), port=82) == "h:82:"
+    assert agent.get_name(host="h", default_port=81) == "h:81:"
     assert agent.get_name() == "localhost:80:"
     with pytest.raises(InvalidArgument):
         agent.get_name({"hots": "h"})

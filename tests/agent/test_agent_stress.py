@@ -9,8 +9,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from agent_support import OK, Peer, RawServer, eventually
-from support import in_thread
+from agent_support import OK, Peer, RawServer
+from support import eventually, in_thread
 
 from nhttp._agent.agent import Agent
 

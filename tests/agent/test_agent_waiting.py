@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import gc
 import random
+import socket
 import threading
-from typing import TYPE_CHECKING, Any
+import weakref
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
-from agent_support import OK, Peer, RawServer, eventually
-from support import Recorder, in_thread
+from agent_support import OK, Peer, RawServer
+from support import Recorder, eventually, in_thread
 
 from nhttp import net
 from nhttp._agent.agent import Agent
@@ -41,8 +44,6 @@ class PairAgent(Agent):
         self.made = 0
 
     def create_connection(self, options: Any, callback: Any = None) -> net.Socket:
-        import socket
-
         near, far = socket.socketpair()
         self.far.append(far)
         self.made += 1
@@ -86,6 +87,19 @@ def test_raising_a_limit_wakes_who_waits(name: str) -> None:
         setattr(agent, name, 2)
         assert second.result().socket is not first.socket
         assert agent.made == 2
+
+
+def test_raising_a_limit_closes_an_idle_socket_of_another_origin_for_who_waits() -> None:
+    with PairAgent(max_sockets=1, max_total_sockets=2) as agent:
+        obtain(agent)
+        other = settle(agent, Waiter(agent, None, OPTIONS, "other:80:"))
+        asked = waiter(agent)
+        agent._ask(asked)
+        agent._give_back(other, OPTIONS)
+        agent.max_sockets = 2
+        assert other.socket.destroyed
+        agent._settle(asked)
+        assert agent._pool.total == 2
 
 
 def test_hundreds_of_threads_are_served_first_in_first_out() -> None:
@@ -288,6 +302,134 @@ def test_a_socket_given_to_a_request_that_gives_up_goes_to_the_next() -> None:
         agent._give_back(held, OPTIONS)
 
 
+def test_a_dead_socket_given_to_who_waits_is_replaced() -> None:
+    with PairAgent(max_sockets=1) as agent:
+        held, asked = obtain(agent), waiter(agent)
+        agent._ask(asked)
+        agent.far[0].close()
+        agent._give_back(held, OPTIONS)
+        channel, reused = agent._settle(asked)
+        assert channel is not held
+        assert not reused
+        assert held.socket.destroyed
+        assert agent._pool.total == 1
+
+
+def test_a_dead_socket_given_to_a_request_that_gives_up_frees_its_slot() -> None:
+    with PairAgent(max_sockets=1) as agent:
+        held, asked = obtain(agent), waiter(agent)
+        agent._ask(asked)
+        agent.far[0].close()
+        agent._give_back(held, OPTIONS)
+        asked.cancel(ConnectionReset("given up", "ECONNRESET"))
+        with pytest.raises(ConnectionReset):
+            agent._settle(asked)
+        assert held.socket.destroyed
+        assert agent._pool.total == 0
+
+
+def test_giving_up_in_the_moment_in_which_the_connection_stands_frees_its_slot() -> None:
+    class Late(net.Socket):
+        def unref(self) -> Self:
+            asked.cancel(ConnectionReset("given up", "ECONNRESET"))
+            return super().unref()
+
+    class LateAgent(PairAgent):
+        def create_connection(self, options: Any, callback: Any = None) -> net.Socket:
+            near, far = socket.socketpair()
+            self.far.append(far)
+            return Late(near)
+
+    with LateAgent(max_sockets=1) as agent:
+        asked = waiter(agent)
+        with pytest.raises(ConnectionReset):
+            settle(agent, asked)
+        assert agent._pool.total == 0
+
+
+def test_a_request_whose_socket_is_replaced_is_ended_by_destroy_as_well() -> None:
+    with PairAgent(max_sockets=1) as agent:
+        agent._give_back(obtain(agent), OPTIONS)
+        agent.far[0].close()
+        dead, asked = agent._take_idle(NAME), waiter(agent)
+        assert dead is not None
+        assert not agent._prepare(dead, None)
+        agent._replace(dead, asked)
+        agent.destroy()
+        with pytest.raises(ConnectionAborted):
+            agent._settle(asked)
+        assert agent._pool.total == 0
+
+
+def test_a_socket_that_was_taken_out_and_is_dead_is_replaced_at_the_cost_of_an_idle_one() -> None:
+    with PairAgent(max_total_sockets=1) as agent:
+        dead = obtain(agent)
+        agent._forget(dead)
+        other = settle(agent, Waiter(agent, None, OPTIONS, "other:80:"))
+        agent._give_back(other, OPTIONS)
+        asked = waiter(agent)
+        agent._replace(dead, asked)
+        assert other.socket.destroyed
+        agent._settle(asked)
+        assert agent._pool.total == 1
+
+
+def test_of_two_reasons_to_give_up_the_first_is_raised() -> None:
+    with PairAgent() as agent:
+        asked = waiter(agent)
+        asked.cancel(ConnectionReset("the first", "ECONNRESET"))
+        asked.cancel(ConnectionReset("the second", "ECONNRESET"))
+        with pytest.raises(ConnectionReset, match="the first"):
+            settle(agent, asked)
+
+
+def test_a_socket_that_was_taken_before_it_could_be_closed_as_idle_stays_open() -> None:
+    with PairAgent() as agent:
+        held = obtain(agent)
+        agent._drop_if_idle(held)
+        assert not held.socket.destroyed
+        assert agent._pool.total == 1
+
+
+def test_a_socket_that_somebody_is_just_destroying_is_not_used() -> None:
+    with PairAgent() as agent:
+        held = obtain(agent)
+        held.socket.destroy()
+        assert not agent._prepare(held, None)
+
+
+def test_agent_remove_frees_the_slot_of_a_socket_that_may_turn_out_dead() -> None:
+    with PairAgent() as agent:
+        held = obtain(agent)
+        held.in_doubt = True
+        held.socket.emit("agentRemove")
+        assert agent._pool.total == 0
+        held.socket.destroy()
+
+
+def test_a_socket_may_close_when_the_agent_has_long_forgotten_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with PairAgent() as agent:
+        held = obtain(agent)
+        sock, forgotten = held.socket, weakref.ref(held)
+        agent._forget(held)
+        del held
+        gc.collect()
+        assert forgotten() is None
+        sock.destroy()
+    assert caplog.records == []
+
+
+def test_who_was_given_a_used_socket_is_let_go_of() -> None:
+    with PairAgent(max_sockets=1) as agent:
+        held, asked = obtain(agent), waiter(agent)
+        agent._ask(asked)
+        agent._give_back(held, OPTIONS)
+        assert agent._settle(asked) == (held, True)
+        assert not agent._waiters
+
+
 def test_destroying_and_giving_back_meet() -> None:
     for _ in range(ROUNDS):
         agent = PairAgent(max_sockets=2)
@@ -410,6 +552,13 @@ def test_a_thread_that_waits_frees_what_it_left_unread_itself(server: RawServer)
         assert agent.get(server.url).get_response().read() == b"ok"
         with pytest.raises(ConnectionResetError):
             unread.get_response()
+
+
+def test_a_thread_that_waits_passes_over_a_connection_that_has_only_just_been_made() -> None:
+    with PairAgent() as agent:
+        held = obtain(agent)
+        agent._discard_unread(waiter(agent))
+        assert not held.socket.destroyed
 
 
 def test_another_threads_waiting_takes_nothing_away(server: RawServer) -> None:

@@ -144,6 +144,19 @@ def test_a_raised_total_lets_those_dial_whose_own_origin_has_room() -> None:
     assert pool.requests == {A: ["r2"], "c:80:": ["r4"]}
 
 
+def test_a_raised_limit_counts_where_idle_sockets_of_others_take_the_room() -> None:
+    pool = make(max_sockets=1, total=2)
+    dial(pool, A, "r1", "s1")
+    dial(pool, B, "r2", "s2")
+    pool.request(A, "r3")
+    pool.request(A, "r4")
+    assert pool.release(B, "s2", keep=True) == []
+    pool.max_sockets = 3
+    assert pool.admit() == [Close("s2"), Dial("r3")]
+    assert pool.requests == {A: ["r4"]}
+    assert pool.total == 2
+
+
 def test_beyond_max_free_sockets_a_socket_is_closed() -> None:
     pool = make(max_free=1)
     dial(pool, A, "r1", "s1")
@@ -161,6 +174,22 @@ def test_who_comes_while_a_socket_is_offered_gets_it() -> None:
     assert pool.request(A, "r2") == []
     assert not pool.spare(A)
     assert pool.release(A, "s1", keep=True) == [Assign("r2", "s1")]
+
+
+def test_whether_there_is_room_can_be_asked_while_who_waits_leaves() -> None:
+    class Leaving(float):
+        """A limit; while it is looked at, the one who waits in another origin goes."""
+
+        def __gt__(self, other: float) -> bool:
+            pool.cancel(B, "r2")
+            return super().__gt__(other)
+
+    pool = make(total=1)
+    dial(pool, A, "r1", "s1")
+    pool.request(B, "r2")
+    pool.max_sockets = Leaving(2)
+    assert not pool.spare(A)
+    assert pool.spare(A)
 
 
 def test_a_socket_that_may_not_be_kept_is_closed_whoever_came_meanwhile() -> None:

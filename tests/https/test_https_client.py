@@ -135,6 +135,17 @@ def test_a_kept_connection_that_turns_out_dead_is_replaced() -> None:
         assert body_of(agent.get(url)) == b"second"
 
 
+def test_an_agent_ends_a_kept_connection_with_a_goodbye() -> None:
+    def script(peer: Any) -> None:
+        read_head(peer)
+        peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst")
+        peer.suppress_ragged_eofs = False
+        assert peer.recv(1) == b""
+
+    with scripted(script) as url, https.Agent(keep_alive=True, ca=CA) as agent:
+        assert body_of(agent.get(url)) == b"first"
+
+
 def read_head(peer: ssl.SSLSocket) -> None:
     head = b""
     while b"\r\n\r\n" not in head:

@@ -266,7 +266,7 @@ class ReadingRequest(ConnectingRequest):
         try:
             socket._hold()
         except Exception as error:  # somebody has destroyed it just now
-            self.destroy(error)
+            self.destroy(exchange._loss(error, "read"))
             return
         rest = exchange.detach()
         response = IncomingMessage(head, socket, exchange)
@@ -277,9 +277,12 @@ class ReadingRequest(ConnectingRequest):
         self._answered(response, hold=True)
         socket._driven = True
         try:
-            self._latch(self._switch_event(), response, socket, rest)
-            self._latch("close")
-            socket._drive_claimed()
+            if self._too_late:  # the exchange had left the socket alone
+                socket.destroy()
+            else:
+                self._latch(self._switch_event(), response, socket, rest)
+                self._latch("close")
+                socket._drive_claimed()
         except BaseException as raised:
             socket.destroy(raised if isinstance(raised, Exception) else None)
             raise
@@ -365,7 +368,7 @@ class ReadingRequest(ConnectingRequest):
         """Make the response that the calling thread is given."""
         if self._switches(head):
             self._switched(head)
-            raise self._was_a_tunnel()
+            raise self._was_a_tunnel() if self._tunnel else self._destroyed_error("read the answer")
         # Weakly: who drops the request and its response is done with both.
         response = self._accept(head, hold=False)
         if "response" in self._listeners:

@@ -7,10 +7,11 @@ the write lock; a failure to send is kept for later, because an answer may have 
 from __future__ import annotations
 
 import functools
+import logging
 from abc import ABC, abstractmethod
 from enum import Enum
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from nhttp import _threads
 from nhttp._encoding import encode
@@ -62,6 +63,8 @@ BLOCKING: Final = Style.BLOCKING
 
 class SendingRequest(OutgoingMessage, ABC):
     """The first layer of `ClientRequest`. Any thread may call any method."""
+
+    _log: ClassVar[logging.Logger] = logging.getLogger("nhttp.client")
 
     options: RequestOptions
     agent: Agent
@@ -189,7 +192,7 @@ class SendingRequest(OutgoingMessage, ABC):
             self._streams = self._streams or not (self._corked or self._bodiless)
             self._queue(data, callback)
         self._begin()
-        return self._send_now()
+        return self._send_now(drain=True)
 
     def end(
         self,
@@ -264,13 +267,21 @@ class SendingRequest(OutgoingMessage, ABC):
         self._send_now()
 
     def flush(self) -> None:
-        """Send what was written while corked (`io.IOBase`)."""
+        """Send what was written while corked, if there is a socket (`io.IOBase`)."""
         if self._pending or (self._flush_wanted and not self._head_sent):
             self._begin()
-            self._send_now()
+            self._send_now(corked=False)
 
-    def _send_now(self) -> bool:
-        """Send what is queued if there is a socket; False when it stays queued for now."""
+    def _send_now(self, *, drain: bool = False, corked: bool = True) -> bool:
+        """Send what is queued if there is a socket.
+
+        Args:
+            drain: Whether ``'drain'`` is to follow when it stays queued.
+            corked: Whether it stays queued while corked.
+
+        Returns:
+            False when it stays queued for now.
+        """
         # Without the lock: once writers send themselves, they do so to the end.
         if self._direct and not self._corked and not self._own_thread:
             self._send_queue()
@@ -278,14 +289,14 @@ class SendingRequest(OutgoingMessage, ABC):
         with self._lock:
             while self._style is BLOCKING and not self._direct and not self._destroyed:
                 self._wait()  # another thread is connecting
-            if not self._direct or self._corked:
-                self._need_drain = True
+            if not self._direct or (self._corked and corked):
+                self._need_drain = self._need_drain or drain
                 # Not when a socket happens to come: whoever sets a header now is late (as in Node).
                 self._head_ready = self._head_ready or not self._corked
                 return False
             beside = self._own_thread == get_ident() and self.writable_length > SEND_FIRST
             if beside:
-                self._need_drain = True
+                self._need_drain = self._need_drain or drain
         if beside:
             _threads.run(self._send_queue, name="nhttp-upload")
             return False

@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Any
 from support import SECONDS
 
 from nhttp._agent.agent import Agent
+from nhttp._agent.options import RequestOptions
+from nhttp.client import ClientRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from nhttp import net
-    from nhttp._agent.options import RequestOptions
+    from nhttp.incoming import IncomingMessage
 
 __all__ = [
     "CHUNKED",
     "HEAD_END",
     "OK",
+    "Followed",
     "Gated",
     "Peer",
     "Scripted",
@@ -217,3 +220,20 @@ class Gated(Agent):
         self.give = lambda: callback(None, super(Gated, self).create_connection(options))
         self.asked.set()
         return None
+
+
+class Followed(ClientRequest):
+    """Says when its own thread is done with it."""
+
+    def __init__(
+        self,
+        url: str,
+        callback: Callable[[IncomingMessage], object] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(RequestOptions.gather(url, options), callback)
+        self.done = threading.Event()
+
+    def _run_referenced(self, work: Callable[..., None], args: tuple[object, ...]) -> None:
+        super()._run_referenced(work, args)
+        self.done.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,14 @@ import nhttp
 from nhttp import net
 from nhttp._agent.agent import Agent
 from nhttp._agent.channel import Channel
+from nhttp._exchange import Exchange
 from nhttp.client import get, global_agent, request
-from nhttp.errors import StateError
+from nhttp.errors import InvalidArgument, StateError
 from nhttp.net._dial import Dial, Line
 
 if TYPE_CHECKING:
+    from nhttp._agent.options import RequestOptions
+    from nhttp.client import ClientRequest
     from nhttp.incoming import IncomingMessage
 
 
@@ -157,7 +161,52 @@ def test_socket_options() -> None:
         assert req.socket.timeout == SECONDS
         req.set_no_delay(False).set_socket_keep_alive().set_timeout(0)
         assert req.socket.timeout == 0
+        assert req.socket._on_idle is None  # what is set there is the socket's own
         req.get_response().read()
+
+
+def system_options(req: ClientRequest) -> tuple[int, int]:
+    assert req.socket is not None
+    handle = req.socket._open_handle()
+    return (
+        handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY),
+        handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+    )
+
+
+@pytest.mark.parametrize("value", [False, True])
+def test_each_socket_option_is_passed_on_before_and_after_there_is_a_socket(value: bool) -> None:
+    def create(options: RequestOptions) -> net.Socket:
+        made = net.connect(options.target_port, options.target_host)
+        return made.set_timeout(SECONDS).set_no_delay(not value).set_keep_alive(not value)
+
+    with scripted(answer(OK)) as server:
+        req = request(server.url, create_connection=create).set_no_delay(value).end()
+        assert system_options(req) == (value, not value)
+        assert req.socket is not None
+        assert req.socket.timeout == SECONDS  # its maker's
+        req.set_no_delay(not value)
+        assert system_options(req) == (not value, not value)
+        req.get_response().read()
+        req = request(server.url, create_connection=create).set_socket_keep_alive(value).end()
+        assert system_options(req) == (not value, value)
+        req.set_socket_keep_alive(not value)
+        assert system_options(req) == (not value, not value)
+        req.get_response().read()
+
+
+@pytest.mark.parametrize("seconds", [-1, "1", None])
+def test_a_timeout_that_cannot_be_is_refused(seconds: Any) -> None:
+    with pytest.raises(InvalidArgument, match="timeout"):
+        request("http://127.0.0.1:1/").set_timeout(seconds)
+
+
+def test_the_callback_of_a_timeout_is_for_the_next_one() -> None:
+    calls: list[object] = []
+    req = request("http://127.0.0.1:1/").set_timeout(SECONDS, lambda: calls.append(1))
+    req.emit("timeout")
+    req.emit("timeout")
+    assert calls == [1]
 
 
 def test_attributes() -> None:
@@ -240,6 +289,8 @@ def test_a_response_can_tell_where_it_came_from() -> None:
             with Agent(keep_alive=keep_alive) as agent:
                 response = agent.get(server.url).get_response()
                 assert response.socket.remote_port == server.port
+                assert (response.method, response.url) == ("", "")  # those are a request's
+                assert repr(response) == "<IncomingMessage 200 HTTP/1.1>"
                 assert response.read() == b"ok"
 
 
@@ -315,3 +366,17 @@ def test_ctrl_c_while_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
             req.get_response()
         assert not agent.sockets
         assert not agent.requests
+
+
+def test_ctrl_c_while_sending(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with scripted(answer(OK)) as server, Agent() as agent:
+        req = request(server.url, agent=agent)
+        with monkeypatch.context() as patch:
+            patch.setattr(Exchange, "transmit", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                req.end()
+        assert req.destroyed
+        assert not agent.sockets

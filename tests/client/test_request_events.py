@@ -271,15 +271,16 @@ def test_a_tunnel_that_nobody_listens_for_is_closed(event: str, style: str) -> N
         assert ended.wait(SECONDS)
 
 
-def test_a_proxy_may_refuse_to_connect() -> None:
-    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 2\r\n\r\nno"
+@pytest.mark.parametrize("status", [300, 407])
+def test_a_proxy_may_refuse_to_connect(status: int) -> None:
+    refusal = b"HTTP/1.1 %d No\r\nContent-Length: 2\r\n\r\nno" % status
     with scripted(answer(refusal)) as server:
         req = request(server.url, method="CONNECT", path="example.com:80")
         tunnel = Tunnel()
         req.on("connect", tunnel)
         req.end()
         response = req.get_response(SECONDS)
-        assert (response.status_code, response.read()) == (407, b"no")
+        assert (response.status_code, response.read()) == (status, b"no")
         assert not tunnel.calls
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import math
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
@@ -12,9 +14,11 @@ from client_support import (
     CHUNKED,
     HEAD_END,
     OK,
+    Followed,
     Gated,
     Peer,
     answer,
+    ignore,
     scripted,
     stalling,
 )
@@ -28,9 +32,12 @@ from nhttp.client import get, request
 from nhttp.errors import ParseError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from nhttp.client import ClientRequest
     from nhttp.incoming import IncomingMessage
+    from nhttp.net import Socket
+    from nhttp.streams import BytesLike
 
 ENDINGS: dict[str, Callable[[Peer], object]] = {
     "closes": lambda peer: None,
@@ -312,3 +319,79 @@ def test_in_blocking_style_a_further_write_raises_what_an_earlier_one_met() -> N
             write_on()
         with pytest.raises(ConnectionError):
             upload.get_response()
+
+
+def test_what_is_no_answer_is_told_also_where_sending_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def transmit(exchange: Exchange, out: Sequence[BytesLike]) -> None:
+        send(exchange, out)
+        raise BrokenPipeError(errno.EPIPE, "broken")
+
+    send = Exchange.transmit
+    monkeypatch.setattr(Exchange, "transmit", transmit)
+    for octets, error in ((b"garbage\r\n\r\n", ParseError), (b"", BrokenPipeError)):
+        with scripted(answer(octets) if octets else Peer.read_head) as server:
+            req = get(server.url)
+            with pytest.raises(error):
+                req.get_response()
+
+
+@pytest.mark.parametrize("callbacks", [False, True])
+def test_an_agent_that_gives_no_name_fails_the_request(callbacks: bool) -> None:
+    class Nameless(Agent):
+        def get_name(self, *_source: Any, **_keywords: Any) -> str:
+            raise LookupError("mine")
+
+    req = request("http://127.0.0.1:1/", agent=Nameless())
+    recorder = Recorder(req, "error", "close", *(["response"] if callbacks else []))
+    req.end()
+    assert recorder.names == ["error", "close"]
+    with pytest.raises(LookupError, match="mine"):
+        req.get_response()
+
+
+def test_only_the_wait_for_a_connection_has_a_deadline_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Noted(Deadline):
+        def __init__(self, callback: Callable[[], object]) -> None:
+            super().__init__(callback)
+            made.append(self)
+
+    made: list[Deadline] = []
+    monkeypatch.setattr(connecting, "Deadline", Noted)
+    with Gated() as agent:
+        req = Followed("http://127.0.0.1:1/", ignore, agent=agent)
+        req.set_timeout(SECONDS)
+        assert made == []
+        req.end()
+        assert agent.asked.wait(SECONDS)
+        [deadline] = made
+        assert now() < deadline.when <= now() + SECONDS
+        req.set_timeout(0)
+        assert deadline.when == math.inf
+        req.set_timeout(2 * SECONDS)
+        assert deadline.when > now() + SECONDS
+        req.destroy()
+        assert deadline.when == math.inf
+        assert req.done.wait(SECONDS)
+        req.set_timeout(SECONDS)
+        assert made == [deadline]
+        assert deadline.when == math.inf
+
+
+def test_a_request_that_is_destroyed_as_it_is_given_a_kept_socket_closes_it() -> None:
+    class Destroying(Agent):
+        def reuse_socket(self, socket: Socket, request: ClientRequest) -> None:
+            request.destroy()
+
+    with scripted(answer(OK)) as server, Destroying(keep_alive=True) as agent:
+        assert agent.get(server.url).get_response().read() == b"ok"
+        req = request(server.url, agent=agent)
+        recorder = Recorder(req, "socket", "error", "close")
+        req.end()
+        assert recorder.names == ["error", "close"]
+        assert req.socket is None
+        assert not agent.sockets
+        assert not agent.free_sockets

@@ -23,9 +23,12 @@ from support import SECONDS, Recorder, in_thread
 
 from nhttp._agent.agent import Agent
 from nhttp.client import get, request
-from nhttp.errors import ConnectionReset, StateError
+from nhttp.errors import ConnectionReset, SocketTimeout, StateError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nhttp.client import ClientRequest
     from nhttp.incoming import IncomingMessage
 
 
@@ -235,3 +238,61 @@ def test_an_error_that_nobody_saw_is_logged(caplog: pytest.LogCaptureFixture) ->
         get(host="127.0.0.1", port=port).get_response()
     gc.collect()
     assert not caplog.records
+
+
+def late_close(req: ClientRequest) -> None:
+    req.on("close", ignore)
+
+
+def gone_before(req: ClientRequest) -> None:
+    req.on("error", ignore).off("error", ignore)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(ignore, late_close), (gone_before, ignore), (late_close, ignore)]
+)
+def test_an_error_is_seen_by_those_alone_who_are_told(
+    before: Callable[[ClientRequest], None],
+    after: Callable[[ClientRequest], None],
+    caplog: pytest.LogCaptureFixture,
+    unused_port: int,
+) -> None:
+    req = request(host="127.0.0.1", port=unused_port)
+    before(req)
+    req.end()
+    after(req)
+    del req
+    gc.collect()
+    assert ["ECONNREFUSED" in each.getMessage() for each in caplog.records] == [True]
+
+
+@pytest.mark.parametrize(("script", "seconds"), [(Peer.read_head, 0.0), (stalling(b""), 0.01)])
+def test_an_error_that_get_response_raised_is_not_logged(
+    script: Callable[[Peer], object], seconds: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    with scripted(script) as server:
+        req = get(server.url).set_timeout(seconds)
+        with pytest.raises((ConnectionResetError, TimeoutError)):
+            req.get_response(SECONDS)
+        assert req.destroyed
+        del req
+        gc.collect()
+    assert not caplog.records
+
+
+def test_a_socket_that_timed_out_by_itself_is_the_end_of_its_request() -> None:
+    with scripted(stalling(b"")) as server:
+        req = get(server.url)
+        assert req.socket is not None
+        req.socket.destroy(SocketTimeout("the system's own", "ETIMEDOUT"))
+        with pytest.raises(TimeoutError, match="own"):
+            req.get_response()
+        assert req.destroyed
+
+
+def test_a_response_that_nobody_holds_cannot_be_asked_for_again() -> None:
+    with scripted(answer(OK)) as server:
+        req = get(server.url)
+        assert req.get_response().read() == b"ok"
+        with pytest.raises(StateError, match="dropped"):
+            req.get_response()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from client_support import (
@@ -13,7 +13,6 @@ from client_support import (
     Peer,
     answer,
     fields,
-    ignore,
     keeping,
     scripted,
 )
@@ -22,9 +21,11 @@ from support import SECONDS, Recorder, listening, port_of
 import nhttp
 from nhttp import net
 from nhttp._agent.agent import Agent
-from nhttp._agent.options import RequestOptions
-from nhttp.client import ClientRequest, get, request
+from nhttp.client import get, request
 from nhttp.errors import InvalidArgument, StateError
+
+if TYPE_CHECKING:
+    from nhttp._agent.options import RequestOptions
 
 
 def test_the_port_that_goes_without_saying_and_credentials_that_were_said() -> None:
@@ -91,6 +92,39 @@ def test_what_is_removed_is_not_sent_by_itself() -> None:
         assert req.end("ab").get_response().read() == b"ok"
         # Nothing but chunks can end this body: a request does not end with its connection.
         assert fields(heads[0]) == ["Transfer-Encoding: chunked"]
+
+
+def test_what_a_plain_get_is_not_to_say_is_not_said() -> None:
+    heads: list[bytes] = []
+    with scripted(keeping(heads)) as server:
+        req = request(server.url)
+        req.remove_header("Connection")
+        assert req.end().get_response().read() == b"ok"
+        assert fields(heads[0]) == [f"Host: 127.0.0.1:{server.port}"]
+
+
+@pytest.mark.parametrize("keep_alive", [False, True])
+@pytest.mark.parametrize("said", ["close", "keep-alive", "x"])
+def test_what_is_said_of_the_connection_is_kept_to(said: str, keep_alive: bool) -> None:
+    heads: list[bytes] = []
+    with scripted(keeping(heads)) as server, Agent(keep_alive=keep_alive) as agent:
+        freed = Recorder(agent, "free")
+        req = request(server.url, headers={"Connection": said}, agent=agent).end()
+        assert req.get_response().read() == b"ok"
+        assert fields(heads[0])[1:] == [f"Connection: {said}"]
+        kept = said == "keep-alive" or (said == "x" and keep_alive)
+        assert freed.names == ["free"] * kept
+        assert bool(agent.free_sockets) == (kept and keep_alive)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Upgrade": "echo"}, {"Connection": "Upgrade"}])
+def test_only_who_asks_for_another_protocol_may_be_given_one(headers: dict[str, str]) -> None:
+    switched = b"HTTP/1.1 101 Go\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
+    with scripted(answer(switched)) as server:
+        recorder = Recorder(request(server.url, headers=headers).end(), "upgrade", "error", "close")
+        recorder.wait("close")
+        assert recorder.names == ["error", "close"]
+        assert recorder.wait("error")[0].code == "HPE_INVALID_STATUS"
 
 
 def test_a_host_of_ones_own() -> None:
@@ -246,21 +280,3 @@ def test_a_head_that_was_flushed_while_corked_leaves_with_uncork() -> None:
         req.uncork()
         assert came.wait(SECONDS)
         assert req.end().get_response().read() == b"ok"
-
-
-def test_what_is_corked_waits_for_the_end_when_the_socket_comes_first() -> None:
-    heads: list[bytes] = []
-    reading = threading.Event()
-
-    class Watched(ClientRequest):
-        def _run_reader(self) -> None:
-            reading.set()
-            super()._run_reader()
-
-    with scripted(keeping(heads, 4)) as server:
-        req = Watched(RequestOptions.gather(server.url, {"method": "PUT"}), ignore)
-        req.cork()
-        req.write("ab")
-        assert reading.wait(SECONDS)
-        assert req.end("cd").get_response().read() == b"ok"
-        assert "Content-Length: 4" in fields(heads[0])

@@ -77,13 +77,20 @@ class DialsOnce(Agent):
 
     dials = 0
 
+    def __init__(self, *, keep_alive: bool) -> None:
+        super().__init__(keep_alive=keep_alive)
+        self.dials_again = threading.Event()
+
     def create_connection(
         self,
         options: RequestOptions,
         callback: Callable[[Exception | None, net.Socket | None], object] | None = None,
     ) -> net.Socket | None:
         self.dials += 1
-        return super().create_connection(options, callback) if self.dials == 1 else None
+        if self.dials == 1:
+            return super().create_connection(options, callback)
+        self.dials_again.set()
+        return None
 
 
 @pytest.mark.parametrize("callbacks", [False, True])
@@ -98,6 +105,17 @@ def test_timeout_of_a_second_attempt(callbacks: bool) -> None:
         with pytest.raises(TimeoutError, match="no progress"):
             in_thread(req.get_response).result()
         assert agent.dials == 2
+
+
+def test_a_timeout_that_is_set_during_a_second_attempt() -> None:
+    with scripted(dying) as server, DialsOnce(keep_alive=True) as agent:
+        get(server.url, agent=agent).get_response().read()
+        req = get(server.url, agent=agent)
+        reading = in_thread(req.get_response)
+        assert agent.dials_again.wait(SECONDS)
+        req.set_timeout(0.01)
+        with pytest.raises(TimeoutError, match="no progress"):
+            reading.result()
 
 
 def test_what_grows_too_long_to_be_repeated_while_its_connection_dies_fails() -> None:
@@ -133,9 +151,73 @@ def test_what_grows_too_long_to_be_repeated_while_its_connection_dies_fails() ->
         assert len(server.peers) == 1
 
 
+def test_the_tail_of_what_is_too_long_is_not_repeated_alone() -> None:
+    with scripted(dying) as server, Agent(keep_alive=True) as agent:
+        get(server.url, agent=agent).get_response().read()
+        req = request(server.url, agent=agent, method="PUT")
+        req.write(bytes(70_000))
+        with pytest.raises(ConnectionError):
+            req.end("tail").get_response()
+        assert len(server.peers) == 1
+
+
 def test_a_post_is_not_repeated() -> None:
     with scripted(dying) as server, Agent(keep_alive=True) as agent:
         get(server.url, agent=agent).get_response().read()
         with pytest.raises(ConnectionResetError):
             request(server.url, agent=agent, method="POST").end("x").get_response()
         assert len(server.peers) == 1
+
+
+def test_a_server_that_takes_its_time_is_not_asked_twice() -> None:
+    gate = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(OK)
+        peer.read_head()
+        assert gate.wait(SECONDS)
+        peer.send(OK)
+        assert peer.read_all() == b""
+
+    with scripted(script) as server, Agent(keep_alive=True) as agent:
+        get(server.url, agent=agent).get_response().read()
+        req = get(server.url, agent=agent)
+        with pytest.raises(TimeoutError):
+            req.get_response(0.005)
+        gate.set()
+        assert req.get_response().read() == b"ok"
+        assert len(server.peers) == 1
+
+
+def test_what_has_not_ended_is_not_repeated() -> None:
+    with scripted(dying) as server, Agent(keep_alive=True) as agent:
+        get(server.url, agent=agent).get_response().read()
+        req = request(server.url, agent=agent, method="PUT")
+        req.write("ab")
+        with pytest.raises(ConnectionError):
+            req.get_response()
+        assert len(server.peers) == 1
+
+
+def test_a_second_attempt_is_made_on_a_connection_that_was_not_used_before() -> None:
+    asked: list[int] = []
+    both = threading.Barrier(2)
+
+    def script(peer: Peer) -> None:
+        for answers in range(2):
+            if not peer.read_head():
+                return
+            asked.append(peer.index)
+            if peer.index < 2:
+                if answers:
+                    return
+                both.wait(SECONDS)
+            peer.send(OK)
+
+    with scripted(script) as server, Agent(keep_alive=True) as agent:
+        for each in [get(server.url, agent=agent) for _ in range(2)]:
+            assert each.get_response().read() == b"ok"
+        assert get(server.url, agent=agent).get_response().read() == b"ok"
+        assert len(asked) == 4
+        assert asked[-1] == 2

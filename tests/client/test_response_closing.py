@@ -70,6 +70,20 @@ def test_reading_what_is_empty_ends_a_driver_that_waits(monkeypatch: pytest.Monk
         driver.result()
 
 
+def test_a_response_that_flows_late_does_so_on_a_thread_of_its_request() -> None:
+    with scripted(answer(OK)) as server, Agent(keep_alive=True) as agent:
+        [response] = Recorder(agent.get(server.url), "response").wait("response")
+        names: list[str] = []
+
+        def on_data(_: bytes) -> None:
+            names.append(threading.current_thread().name)
+
+        recorder = Recorder(response, "end")
+        response.on("data", on_data)
+        recorder.wait("end")
+    assert names == ["nhttp-request"]
+
+
 def test_destroying_a_response_that_was_read_aborts_nothing() -> None:
     with scripted(answer(OK)) as server, get(server.url) as response:
         recorder = Recorder(response, "end", "aborted", "close")

@@ -336,6 +336,10 @@ class OutgoingMessage(Writable):
 
     # Writing.
 
+    def tell(self) -> int:
+        """Give how many octets of the body were written so far (`io.IOBase`): for `zipfile`."""
+        return self._body_sent + self.writable_length
+
     def _writing(self) -> AbstractContextManager[object]:
         return self._connected()._writing()
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import zipfile
+from pathlib import Path
 from typing import assert_type
 
 import nhttp
@@ -62,6 +66,8 @@ assert_type(server.set_timeout(5, lambda socket: socket.destroy()), Server)
 server.set_timeout(5, nothing)  # E: arg-type | reportArgumentType
 assert_type(server.close(nothing), Server)
 assert_type(server.listen(0, "127.0.0.1", nothing), Server)
+assert_type(server.listen(Path("socket"), nothing), Server)
+assert_type(server.listen(path=Path("socket")), Server)
 assert_type(server.get_connections(), int)
 
 
@@ -101,3 +107,20 @@ def look(request: IncomingMessage, response: ServerResponse) -> None:
     response.on("finished", nothing)  # E: call-overload | reportCallIssue
     response.on("finish", silent)  # E: call-overload | reportCallIssue
     response.headers_sent = True  # E: misc | reportAttributeAccessIssue
+
+# Files of the `io` module.
+
+
+def files(request: IncomingMessage, response: ServerResponse, socket: Socket) -> None:
+    assert_type(request.makefile("rb"), io.BufferedReader)
+    assert_type(request.makefile("r", encoding="latin-1"), io.TextIOWrapper)
+    assert_type(response.makefile("wb"), io.BufferedWriter)
+    assert_type(response.makefile("w", newline=""), io.TextIOWrapper)
+    assert_type(socket.makefile("rb"), io.BufferedReader)
+    assert_type(socket.makefile("wb"), io.BufferedWriter)
+    assert_type(socket.makefile("w"), io.TextIOWrapper)
+    request.makefile("w")  # E: call-overload | reportCallIssue
+    response.makefile("rb")  # E: call-overload | reportCallIssue
+    response.makefile("wb", encoding="utf-8")  # E: call-overload | reportCallIssue | reportArgumentType
+    zipfile.ZipFile(response.makefile("wb"), "w")
+    csv.reader(request.makefile("r", newline=""))

@@ -329,6 +329,12 @@ class OutgoingMessage(Writable):
                 # The manual: nobody checks. But the receiver now takes what follows for the rest of
                 # this body, or this body for what follows.
                 self.should_keep_alive = False
+                self._log.warning(
+                    "%r said Content-Length: %s, and its body had %d octets",
+                    self,
+                    self._declared,
+                    self._body_sent,
+                )
             return []
         if not self._trailers:
             return [_LAST_CHUNK]

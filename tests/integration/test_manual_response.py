@@ -553,9 +553,9 @@ def test_write_head__write_and_end_call_it_with_the_implicit_headers() -> None:
 
 @pytest.mark.parametrize(("length", "sent"), [(9, b"short"), (3, b"long")])
 def test_write_head__nobody_checks_whether_content_length_is_right(
-    length: int, sent: bytes
+    length: int, sent: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As in Node; but the connection is not used for another answer then."""
+    """As in Node; but the connection is not used for another answer then, and the log tells."""
 
     def write(response: Response) -> None:
         response.write_head(200, {"Content-Length": length})
@@ -565,6 +565,10 @@ def test_write_head__nobody_checks_whether_content_length_is_right(
         head = wire.send(GET).head()
         assert head["content-length"] == str(length)
         assert wire.rest() == sent
+    (record,) = caplog.records
+    assert record.name == "nhttp.server"
+    said = f"<ServerResponse 200 to GET /> said Content-Length: {length}"
+    assert record.getMessage() == f"{said}, and its body had {len(sent)} octets"
 
 
 @pytest.mark.parametrize("bad", [{"a b": "1"}, {"": "1"}, {"a": "1\r\nb: 2"}, {"a": "\u20ac"}])

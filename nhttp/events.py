@@ -21,6 +21,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
+from types import CodeType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias, TypeVar
 
 from nhttp.errors import Error, InvalidArgument, MaxListenersExceededWarning
@@ -33,6 +34,8 @@ Listener: TypeAlias = Callable[..., Any]
 _T = TypeVar("_T")
 
 _NOTHING: Final[Mapping[str, Any]] = {}
+
+_COROUTINE = 0x80 | 0x200  # what `inspect`, slow to import, calls CO_COROUTINE, CO_ASYNC_GENERATOR
 
 
 class EventEmitter:
@@ -142,7 +145,7 @@ class EventEmitter:
             The emitter, so that calls can be chained.
 
         Raises:
-            InvalidArgument: The listener is not callable.
+            InvalidArgument: The listener is not callable, or a coroutine function.
         """
         return self._add_listener(event, listener)
 
@@ -169,7 +172,7 @@ class EventEmitter:
                 The emitter, so that calls can be chained.
 
             Raises:
-                InvalidArgument: The listener is not callable.
+                InvalidArgument: The listener is not callable, or a coroutine function.
             """
             return self._add_listener(event, listener, once=True)
 
@@ -184,7 +187,7 @@ class EventEmitter:
                 The emitter, so that calls can be chained.
 
             Raises:
-                InvalidArgument: The listener is not callable.
+                InvalidArgument: The listener is not callable, or a coroutine function.
             """
             return self._add_listener(event, listener, first=True)
 
@@ -199,7 +202,7 @@ class EventEmitter:
                 The emitter, so that calls can be chained.
 
             Raises:
-                InvalidArgument: The listener is not callable.
+                InvalidArgument: The listener is not callable, or a coroutine function.
             """
             return self._add_listener(event, listener, once=True, first=True)
 
@@ -219,7 +222,7 @@ class EventEmitter:
                 The emitter, so that calls can be chained.
 
             Raises:
-                InvalidArgument: The listener is not callable.
+                InvalidArgument: The listener is not callable, or a coroutine function.
             """
             return self._remove_listener(event, listener)
 
@@ -542,6 +545,10 @@ def _rindex(present: tuple[Listener, ...], listener: Listener) -> int | None:
 def _check_callable(listener: object) -> Listener:
     if not callable(listener):
         message = f"a listener must be callable, not {type(listener).__name__}"
+        raise InvalidArgument(message, "ERR_INVALID_ARG_TYPE")
+    code: object = getattr(listener, "__code__", None)
+    if isinstance(code, CodeType) and code.co_flags & _COROUTINE:
+        message = f"a listener is called, and {listener!r} would have to be awaited as well"
         raise InvalidArgument(message, "ERR_INVALID_ARG_TYPE")
     return listener
 

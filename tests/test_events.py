@@ -5,13 +5,16 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from events_support import REGISTERING, REMOVING, Door, Recorder, appender
 
 from nhttp.errors import Error, InvalidArgument
 from nhttp.events import EventEmitter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 
 class TestEmit:
@@ -171,6 +174,21 @@ class TestRegistering:
         with pytest.raises(InvalidArgument, match="a listener must be callable, not") as caught:
             getattr(emitter, method)("x", listener)
         assert caught.value.code == "ERR_INVALID_ARG_TYPE"
+        assert emitter.event_names() == []
+
+    def test_what_would_have_to_be_awaited_is_refused(self) -> None:
+        async def coroutine() -> None: ...
+        async def generator() -> AsyncIterator[int]:
+            yield 1
+
+        class Handler:
+            async def method(self) -> None: ...
+
+        emitter = EventEmitter()
+        for listener in (coroutine, generator, Handler().method):
+            with pytest.raises(InvalidArgument, match="would have to be awaited") as caught:
+                emitter.on("x", listener)
+            assert caught.value.code == "ERR_INVALID_ARG_TYPE"
         assert emitter.event_names() == []
 
     def test_no_emitter_hears_anothers_events(self) -> None:

@@ -6,9 +6,11 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support import in_thread
 from wire import GET, LAST, Signal, Wire, answered, connected, ok, serving
 
 from nhttp.errors import InvalidArgument, StateError
+from nhttp.net import Socket
 from nhttp.outgoing import BodyRule, OutgoingMessage, date_line
 
 if TYPE_CHECKING:
@@ -90,11 +92,11 @@ class TestFraming:
         assert answer.body == b"abc"
 
     def test_a_length_that_was_set_is_kept(self) -> None:
-        answer = answered(
-            lambda response: two_writes(response.set_header("content-length", 3)),
-        )
-        assert answer["content-length"] == "3"
-        assert answer.body == b"abc"
+        with connected(lambda _, r: two_writes(r.set_header("content-length", 3))) as wire:
+            for _ in range(2):  # on the same connection
+                answer = wire.ask()
+                assert answer["content-length"] == "3"
+                assert answer.body == b"abc"
 
     @pytest.mark.parametrize("code", [100, 101, 204])
     @pytest.mark.parametrize(
@@ -119,6 +121,18 @@ class TestFraming:
         assert answered(lambda r: r.end(), HEAD)["content-length"] is None
         answer = answered(lambda r: r.set_header("Content-Length", 9).end(), HEAD)
         assert answer["content-length"] == "9"
+
+    def test_head_says_no_length_where_a_get_would_not(self) -> None:
+        def coded(response: ServerResponse) -> None:
+            response.set_header("Transfer-Encoding", "chunked").end("abc")
+
+        def without(response: ServerResponse) -> None:
+            response.remove_header("Content-Length")
+            response.end("abc")
+
+        for write in (coded, without):
+            assert answered(write)["transfer-encoding"] == "chunked"
+            assert answered(write, HEAD)["content-length"] is None
 
     def test_an_empty_chunk_is_not_the_last(self) -> None:
         def write(response: ServerResponse) -> None:
@@ -274,6 +288,7 @@ class TestHeaders:
         def write(response: ServerResponse) -> None:
             assert response.get_headers() == {}
             assert response.get_header_names() == response.get_raw_header_names() == []
+            assert response.get_header("a") is None
             assert not response.has_header("a")
             response.end()
 
@@ -281,10 +296,11 @@ class TestHeaders:
 
     def test_append_header(self) -> None:
         def write(response: ServerResponse) -> None:
-            response.append_header("A", "1").append_header("a", ["2", "3"]).append_header("A", 4)
+            response.append_header("A", "10").append_header("a", ["2", "3"]).append_header("A", 4)
+            assert response.get_header("a") == ["10", "2", "3", "4"]
             response.end()
 
-        assert answered(write).all("a") == ["1", "2", "3", "4"]
+        assert answered(write).all("a") == ["10", "2", "3", "4"]
 
     def test_trailers_as_pairs_and_several_of_a_name(self) -> None:
         def write(response: ServerResponse) -> None:
@@ -295,6 +311,18 @@ class TestHeaders:
         answer = answered(write)
         assert answer["transfer-encoding"] == "chunked", "a known length would lose them"
         assert answer.trailers == [("A", "1"), ("a", "2"), ("a", "3"), ("B", "4")]
+
+    def test_trailers_that_are_announced_and_do_not_come(self) -> None:
+        answer = answered(lambda response: response.set_header("Trailer", "A").end("x"))
+        assert (answer["transfer-encoding"], answer.trailers) == ("chunked", [])
+
+    def test_trailers_are_not_for_http_1_0(self) -> None:
+        def write(response: ServerResponse) -> None:
+            response.add_trailers({"A": "1"})
+            response.end("x")
+
+        answer = answered(write, OLD)
+        assert (answer["content-length"], answer.body) == ("1", b"x")
 
     def test_changes_after_the_head_are_refused(self) -> None:
         def write(response: ServerResponse) -> None:
@@ -367,6 +395,20 @@ class TestWriting:
         assert answered(write).body == b"x"
         assert done == [1, 2]
 
+    def test_callbacks_in_every_place(self) -> None:
+        called: list[int] = []
+
+        def write(response: ServerResponse) -> None:
+            response.write("a", lambda: called.append(1))
+            response.write("b", "latin1", lambda: called.append(2))
+            response.write("c", callback=lambda: called.append(3))
+            response.end("d", callback=lambda: called.append(4))
+
+        assert answered(write).body == b"abcd"
+        assert answered(lambda r: r.end("e", lambda: called.append(5))).body == b"e"
+        assert answered(lambda r: r.end("66", "hex", lambda: called.append(6))).body == b"f"
+        assert called == [1, 2, 3, 4, 5, 6]
+
     def test_flush_headers(self) -> None:
         seen = Signal()
 
@@ -401,6 +443,44 @@ class TestWriting:
         assert answered(write).body == b"ab"
         assert sizes[0] == 0 < sizes[1]
         assert called == [1, 2]
+
+    def test_end_undoes_the_corking(self) -> None:
+        def write(response: ServerResponse) -> None:
+            response.cork()
+            response.write("a")
+            response.end("b")
+            assert response.writable_corked == 0
+
+        assert answered(write).body == b"ab"
+
+    def test_what_is_set_when_the_head_is_out_is_not_looked_at(self) -> None:
+        def write(response: ServerResponse) -> None:
+            response.write("a")
+            response.status_code, response.status_message = 7, "\n"
+            response.end("b")
+
+        assert answered(write).body == b"ab"
+
+    def test_whoever_writes_keeps_the_socket_from_being_closed_meanwhile(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        original, holders = Socket._writev, list[int]()
+
+        def noted(socket: Any, chunks: Any) -> None:
+            holders.append(socket._holders)
+            original(socket, chunks)
+
+        monkeypatch.setattr(Socket, "_writev", noted)
+
+        def write(response: ServerResponse) -> None:
+            for write in (response.flush_headers, lambda: response.write("a"), response.end):
+                in_thread(write).result()
+
+        assert answered(write).body == b"a"
+        assert holders == [2, 2, 2]  # beside the connection's own thread
+        holders.clear()
+        assert answered(lambda response: response.end("b")).body == b"b"
+        assert holders == [1]
 
     def test_set_default_encoding(self) -> None:
         assert answered(lambda r: r.set_default_encoding("hex").end("6869")).body == b"hi"

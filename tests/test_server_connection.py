@@ -185,6 +185,11 @@ class TestUnreadBodies:
         assert blocks == [b"abc", b"def"]
 
 
+def test_a_timeout_may_be_set_without_a_listener() -> None:
+    server = nhttp.create_server().set_timeout(7)
+    assert (server.timeout, server.listener_count("timeout")) == (7, 0)
+
+
 class TestExpectations:
     @pytest.mark.parametrize("expectation", ["100-continue", "tea"])
     def test_http_1_0_expects_nothing(self, expectation: str) -> None:

@@ -278,6 +278,24 @@ class TestTimers:
         running.deadline(fired.set).set(now())
         assert fired.wait(SECONDS)
 
+    def test_two_earlier_deadlines_wake_it_once(
+        self, running: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        woken: list[int] = []
+        release = running.wake.release
+
+        def wake_up() -> None:
+            woken.append(1)
+            release()
+
+        running.deadline(nothing).set(now() + 1e6)
+        assert running.wake.asleep.wait(SECONDS)
+        monkeypatch.setattr(running.wake, "release", wake_up)
+        with running._lock:  # it cannot go back to sleep in between
+            running.deadline(nothing).set(now() + 2e5)
+            running.deadline(nothing).set(now() + 1e5)
+        assert woken == [1]
+
     def test_a_later_deadline_does_not(self, running: Running) -> None:
         fired = threading.Event()
         running.deadline(nothing).set(now() + 1e6)
@@ -402,6 +420,16 @@ class TestTimers:
                 deadline.set(now())
         assert done.wait(SECONDS)
         assert fired == []
+
+    def test_cancelled_in_the_moment_in_which_it_would_fire(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        deadline = Deadline(nothing)
+        deadline.when = 5.0
+        deadline.cancel()
+        deadline.fire()
+        assert deadline.when == math.inf
+        assert caplog.records == []
 
     def test_a_cancelled_deadline_keeps_nothing_alive(self, running: Running) -> None:
         class Connection:

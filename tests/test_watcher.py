@@ -15,7 +15,7 @@ import threading
 import weakref
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -442,6 +442,54 @@ class TestDescriptors:
         assert not this.confirm(watch)
         this.remove(watch)
         this.close()
+
+
+class TestPollers:
+    """Each by itself, without a thread."""
+
+    def test_what_is_not_confirmed_goes_on_being_watched(
+        self, poller: Callable[[], Poller], pairs: Pairs
+    ) -> None:
+        near, far = pairs.make()
+        watch = Watch(Watcher(), near, Calls(), readable=True)
+        each = poller()
+        each.add(watch)
+        for _ in range(3):
+            far.sendall(b"x")
+            assert near.fileno() in each.wait(SECONDS)
+            assert near.recv(1) == b"x"
+            assert not each.confirm(watch)  # somebody has read it meanwhile
+        each.close()
+
+    def test_data_that_nobody_reads_is_not_seen_again_and_again(
+        self, poller: Callable[[], Poller], pairs: Pairs
+    ) -> None:
+        near, far = pairs.make()
+        watch = Watch(Watcher(), near, Calls(), readable=False)
+        each = poller()
+        each.add(watch)
+        far.sendall(b"x")
+        if near.fileno() in each.wait(0.0):
+            assert not each.confirm(watch)
+        assert each.wait(0.0) == []
+        each.close()
+
+    def test_a_selector_that_waits_is_woken_by_what_is_added(self, pairs: Pairs) -> None:
+        near, _ = pairs.make()
+        each = SelectorPoller()
+        each.add(Watch(Watcher(), near, Calls(), readable=True))
+        assert each.wait(SECONDS) == [each._woken.fileno()]
+        assert each.wait(0.0) == []
+        each.close()
+
+    def test_closing_gives_the_descriptors_back(self, poller: Callable[[], Poller]) -> None:
+        each: Any = poller()
+        each.close()
+        if isinstance(each, SelectorPoller):
+            assert each._selector.get_map() is None
+            assert each._woken.fileno() == each._waker.fileno() == -1
+        else:
+            assert each._epoll.closed
 
 
 class TestThread:

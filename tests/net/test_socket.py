@@ -229,6 +229,12 @@ class TestFailing:
         far.close()
 
 
+@pytest.mark.parametrize(("family", "name"), [(socket.AF_INET, "IPv4"), (socket.AF_INET6, "IPv6")])
+def test_the_family_of_the_peer(family: int, name: str) -> None:
+    with socket_pair(family) as (near, _):
+        assert near.remote_family == name
+
+
 class TestOptions:
     def test_no_delay(self) -> None:
         with socket_pair() as (near, _):
@@ -244,9 +250,13 @@ class TestOptions:
             near.set_keep_alive(True, 7.9)
             assert handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 7
-            near.set_keep_alive()
+            near.set_keep_alive(False, 9)
             assert not handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             near.set_keep_alive(True)
+            assert handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 7
+            near.set_keep_alive(True, 0.5)
+            assert handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 1
 
     def test_set_before_there_is_a_connection(self) -> None:
         with accept_into() as (address, _), Socket() as client:

@@ -26,8 +26,27 @@ from nhttp.net import Address, Socket
 from nhttp.net import _dial as dial_module
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from pathlib import Path
+
+
+@contextlib.contextmanager
+def connecting() -> Generator[Socket]:
+    """A socket that goes on connecting: nobody accepts and the queue is full."""
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as listener,
+        contextlib.ExitStack() as stack,
+    ):
+        address = listener.getsockname()
+        stack.enter_context(socket.create_connection(address))
+        for _ in range(2):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        stuck = stack.enter_context(net.connect(address[1], address[0]))
+        while stuck._handle is None:  # until it is in the kernel, or about to be
+            pass
+        yield stuck
 
 
 class TestConnect:
@@ -119,6 +138,7 @@ class TestConnect:
         assert client.connecting
         assert client.pending
         assert client.ready_state == "opening"
+        assert [client.unref()._refs, client.ref()._refs] == [0, 1]
         reader = in_thread(client.read)
         client.destroy()
         with pytest.raises(StateError):
@@ -278,27 +298,22 @@ class TestConnect:
         assert client.pending
 
     def test_destroy_while_connecting(self) -> None:
-        # Nobody accepts and the queue is full: the kernel keeps trying.
-        with (
-            socket.create_server(("127.0.0.1", 0), backlog=0) as listener,
-            contextlib.ExitStack() as stack,
-        ):
-            address = listener.getsockname()
-            stack.enter_context(socket.create_connection(address))
-            for _ in range(2):
-                filler = stack.enter_context(socket.socket())
-                filler.setblocking(False)
-                filler.connect_ex(address)
-            stuck = stack.enter_context(net.connect(address[1], address[0]))
+        with connecting() as stuck:
             recorder = Recorder(stuck, "error", "close", "connect")
-            while stuck._handle is None:  # until it is in the kernel, or about to be
-                pass
             writer = in_thread(stuck.write, b"x")
             stuck.destroy()
             with pytest.raises((StateError, OSError)):
                 writer.result()
             recorder.wait("close")
             assert "error" not in recorder.names
+
+    def test_what_does_not_wait_for_the_connection(self) -> None:
+        with connecting() as stuck:
+            assert stuck.address() is None
+            assert stuck.remote_port is None
+            assert stuck.set_no_delay().set_keep_alive(True) is stuck
+            assert [stuck.unref()._refs, stuck.ref()._refs] == [0, 1]
+            assert stuck.connecting
 
     def test_destroyed_between_two_addresses(self, monkeypatch: pytest.MonkeyPatch) -> None:
         client = Socket()
@@ -312,6 +327,22 @@ class TestConnect:
         client.connect(9, "x.invalid")
         recorder.wait("close")
         assert recorder.names == ["close"]
+
+    def test_that_it_failed_after_a_destroy_need_be_told_to_nobody(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        client = Socket()
+
+        def resolve(*args: Any) -> Any:
+            client.destroy()
+            raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        recorder = Recorder(client, "error", "close")
+        client.connect(9, "x.invalid")
+        recorder.wait("close")
+        assert recorder.names == ["close"]
+        assert not client._unseen
 
     def test_a_connect_listener_that_raises(self, caplog: pytest.LogCaptureFixture) -> None:
         def listener() -> None:
@@ -333,6 +364,7 @@ class TestConnect:
         with pytest.raises(RuntimeError, match="new thread"):
             client.connect(80, "127.0.0.1")
         assert client.destroyed
+        assert not client.connecting
         assert Recorder(client, "close").names == ["close"]
 
     @pytest.mark.parametrize("moment", range(8))

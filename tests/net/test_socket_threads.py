@@ -18,11 +18,13 @@ from support import (
     NO_THREADS_AT_EXIT,
     SECONDS,
     Recorder,
+    accept_into,
     in_thread,
+    raw_pair,
     socket_pair,
 )
 
-from nhttp import _watcher
+from nhttp import _threads, _watcher
 from nhttp.errors import StateError
 from nhttp.net import Socket
 from nhttp.net._descriptor import Hold
@@ -43,6 +45,32 @@ class TestHolding:
         stream._stop_reading()
         stream.destroy()
         stream._stop_reading()
+
+    def test_stop_reading_if_that_is_still_wanted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        ran: list[Any] = []
+
+        def run(*args: Any, **_: Any) -> None:
+            ran.append(args)
+
+        monkeypatch.setattr(_threads, "run", run)
+        with socket_pair(allow_half_open=True) as (near, far):
+            near._stop_reading(lambda _: False)
+            assert near._is_quiet()
+            far.sendall(b"x")
+            assert near.read(1) == b"x"
+            near._stop_reading(lambda _: True)
+            assert near.read(1) == b""
+            near.write("x")
+            assert ran == []  # it is not closed by that
+
+    def test_stop_reading_leaves_what_is_destroyed_to_who_uses_it(self) -> None:
+        with socket_pair() as (near, _):
+            near._hold()
+            near.destroy()
+            near._stop_reading()
+            assert near.fileno() >= 0
+            near._release()
+            assert near.fileno() == -1
 
     def test_stop_reading_never_tells_on_its_own_thread(self) -> None:
         with socket_pair() as (near, _):
@@ -87,6 +115,47 @@ class TestHolding:
             assert closed == [near]
             with pytest.raises(StateError):
                 near._hold()
+
+    def test_the_last_to_let_go_in_the_middle_of_a_destroy_closes_once(self) -> None:
+        class Late(Socket):
+            def _destroy(self, error: BaseException | None) -> None:
+                self._release()
+                super()._destroy(error)
+
+        raw, far = raw_pair(socket.AF_INET)
+        with far:
+            near = Late(raw)
+            closed: list[Any] = []
+            near._on_closed = closed.append
+            near._hold()
+            near.destroy()
+            assert closed == [near]
+
+    def test_what_nobody_else_uses_is_retired_by_closing_it(self) -> None:
+        with socket_pair() as (near, far):
+            near._hold()
+            near._retire()
+            assert near.destroyed
+            near._release()
+            assert near.fileno() == -1
+            assert far.recv(1) == b""
+
+    def test_retiring_wakes_whoever_else_uses_it(self) -> None:
+        with socket_pair() as (near, far), Hold(near):
+            near._hold()
+            near._retire()
+            assert near.destroyed
+            assert far.recv(1) == b""  # although two still hold it
+            near._release()
+
+    def test_what_was_destroyed_is_not_destroyed_again_by_retiring_it(self) -> None:
+        with socket_pair() as (near, _), Hold(near):
+            told: list[int] = []
+            near._on_destroyed = lambda: told.append(1)
+            near.destroy()
+            near._retire()
+            assert near.destroyed
+            assert told == [1]
 
     def test_nobody_uses_a_closed_descriptor(self) -> None:
         """Threads write, read and destroy at random; no octet may reach another connection."""
@@ -142,6 +211,14 @@ class TestHolding:
 
 class TestRaces:
     """What a thread finds when another one was faster."""
+
+    def test_destroyed_while_the_peer_is_watched(self) -> None:
+        with socket_pair() as (near, _):
+            near.end()
+            watch = near._watch
+            assert watch is not None
+            near.destroy()
+            assert watch.callback is None
 
     def test_destroyed_before_the_driver_starts(self) -> None:
         with socket_pair() as (near, _):
@@ -267,5 +344,14 @@ client.write("still open")
             assert near._refs == 1
         near.ref()
         assert near._refs == 0
+        near._keep_alive_while_open()
+        assert near._refs == 0
         unconnected = Socket().unref().ref()
         assert unconnected._refs == 0
+
+    def test_unref_before_there_is_a_connection(self) -> None:
+        with accept_into() as (address, _), Socket() as client:
+            client.unref()
+            client.connect(address[1], address[0])
+            Recorder(client, "connect").wait("connect")
+            assert client._refs == 0

@@ -16,8 +16,11 @@ from support import (
     socket_pair,
 )
 
+from nhttp import _threads
+from nhttp._timers import now
 from nhttp.errors import InvalidArgument
 from nhttp.net import Socket
+from nhttp.net._descriptor import Hold
 
 
 class TestTimeout:
@@ -92,6 +95,58 @@ class TestTimeout:
                 assert looked.acquire(timeout=SECONDS)
             assert len(told) == 1
 
+    def test_the_next_look_is_a_whole_silence_behind_one_that_was_told(self) -> None:
+        with socket_pair() as (near, _):
+            near._on_idle = lambda _: True
+            near.set_timeout(1000)
+            deadline = near._deadline
+            assert deadline is not None
+            near._active -= 2000
+            before = now()
+            near._look_at_clock()
+            assert deadline.when >= before + 1000
+
+    def test_a_callback_is_for_one_silence(self) -> None:
+        with socket_pair() as (near, _):
+            called: list[int] = []
+            near.set_timeout(1000, lambda: called.append(1))
+            near.emit("timeout")
+            near.emit("timeout")
+            assert called == [1]
+
+    def test_silence_that_is_allowed_for_longer_touches_no_timer(self) -> None:
+        with socket_pair() as (near, _):
+            near._allow_silence(0)
+            assert near._deadline is None
+            near._allow_silence(1000)
+            deadline: Any = near._deadline
+            armed = deadline.when
+            assert near.timeout == 1000
+            for seconds in (2000, 0):
+                near._allow_silence(seconds)
+                assert (near.timeout, deadline.when) == (seconds, armed)
+            near._allow_silence(500)
+            assert deadline.when == near._active + 500
+
+    def test_a_limit_passes_without_silence(self) -> None:
+        with socket_pair() as (near, _):
+            told: list[Socket] = []
+
+            def deal(each: Socket) -> bool:
+                told.append(each)
+                return True
+
+            near._on_idle = deal
+            near._set_limit(now() + 1000)
+            deadline: Any = near._deadline
+            near._look_at_clock()
+            assert told == []
+            near._limit = now()
+            deadline.set(math.inf)
+            near._look_at_clock()
+            assert told == [near]
+            assert deadline.when == math.inf  # and it is not looked at again
+
     def test_a_limit_that_nothing_puts_off(self) -> None:
         with socket_pair() as (near, _):
             near._set_limit(math.inf)
@@ -101,7 +156,7 @@ class TestTimeout:
             deadline: Any = near._deadline
             assert deadline.when == 5e9
 
-    def test_who_deals_with_it_first(self) -> None:
+    def test_who_deals_with_it_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with socket_pair() as (near, _):
             recorder = Recorder(near, "timeout")
             dealt: list[Socket] = []
@@ -111,13 +166,32 @@ class TestTimeout:
                 return True
 
             near._on_idle = deal
-            near._expire()
+            with monkeypatch.context() as patch:
+                patch.setattr(_threads, "run", None)  # nobody is told
+                near._expire()
             assert dealt == [near]
             near._on_idle = lambda each: False
             near._expire()
             recorder.wait("timeout")
             near.remove_all_listeners("timeout")
             near._expire()
+
+    def test_off_while_somebody_still_uses_what_is_destroyed(self) -> None:
+        with socket_pair() as (near, _), Hold(near):
+            near.set_timeout(1000)
+            deadline = near._deadline
+            near.destroy()
+            assert deadline is not None
+            assert deadline.callback is None
+
+    def test_off_once_retired(self) -> None:
+        with socket_pair() as (near, _):
+            with Hold(near):
+                near.set_timeout(1000)
+                near._retire()
+            deadline = near._deadline
+            assert deadline is not None
+            assert deadline.callback is None
 
     def test_off_once_destroyed(self) -> None:
         with socket_pair() as (near, _):

@@ -194,8 +194,9 @@ class Flowing(Kind):
 
     def test_pause_keeps_what_comes_until_resume(self, stream: Duplex, far: Far) -> None:
         recorder = Recorder(stream, "pause", "end")
+        before = stream.is_paused()
         stream.pause()
-        assert stream.is_paused()
+        assert (before, stream.is_paused()) == (False, True)
         assert stream.readable_flowing is False
         data = Recorder(stream, "data")  # does not resume what was paused
         far.send(b"kept")

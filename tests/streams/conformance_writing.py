@@ -149,10 +149,12 @@ class Piping(Kind):
     def test_pipe_to_a_destination(self, stream: Duplex, far: Far) -> None:
         destination = Collected()
         recorder = Recorder(destination, "pipe", "finish")
+        flow = Recorder(stream, "pause", "resume")
         assert stream.pipe(destination) is destination
         sender = in_thread(feed, far, BIG)
         recorder.wait("finish")
         sender.result()
+        assert flow.names == ["resume"]  # there was always room
         assert destination.data == BIG
         assert recorder.noted[0] == ("pipe", (stream,))
         assert destination.finals == 1
@@ -286,6 +288,7 @@ class Piping(Kind):
         ended.end()
         far.send(b"x")
         unpiped.wait("unpipe")
+        assert not ended.destroyed
         stream.pipe(closed)
         closed.destroy()
         assert stream.listener_count("data") == 0

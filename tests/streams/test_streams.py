@@ -63,6 +63,18 @@ class Held(Readable):
         self.go.release()
 
 
+def noting_waits(stream: Held, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """An event that is set when a thread begins to wait for another one."""
+    waiting = threading.Event()
+
+    def wait(timeout: float | None = None) -> bool:
+        waiting.set()
+        return Held._wait(stream, timeout)
+
+    monkeypatch.setattr(stream, "_wait", wait)
+    return waiting
+
+
 class TestReadable:
     def test_a_subclass_must_say_what_to_read(self) -> None:
         with pytest.raises(NotImplementedError):
@@ -91,6 +103,22 @@ class TestReadable:
         assert stream.read1() == "a\ufffd"
         assert stream.readable_ended
 
+    @pytest.mark.parametrize("size", [None, -1, -2])
+    def test_no_size_is_any_size(self, size: int | None) -> None:
+        for method in ("read", "readline", "read1"):
+            stream = Blocks([b"a block"])
+            assert getattr(stream, method)(size) == b"a block"
+            assert getattr(stream, method)(size) == b""
+
+    @pytest.mark.parametrize("encoding", [None, "utf8"])
+    def test_only_readline_stops_behind_a_line(self, encoding: str | None) -> None:
+        for method, expected in (("read", "a\nb\nc"), ("readline", "a\n")):
+            stream = Blocks([b"a\n", b"b\n", b"c"])
+            if encoding is not None:
+                stream.set_encoding(encoding)
+            got = getattr(stream, method)(5)
+            assert got == (expected if encoding else expected.encode())
+
     def test_the_source_is_told_what_is_wanted(self) -> None:
         stream = Blocks([b"abc", b"d"])
         assert stream.read(4) == b"abcd"
@@ -103,6 +131,43 @@ class TestReadable:
         with pytest.raises(KeyboardInterrupt):
             stream.read()
         assert stream.read() == b"ab"
+
+    def test_ctrl_c_in_the_source_lets_the_next_reader_in(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Interrupted(Held):
+            def _read(self, size: int) -> bytes:
+                block = super()._read(size)
+                if block == b"^C":
+                    raise KeyboardInterrupt
+                return block
+
+        stream = Interrupted()
+        waiting = noting_waits(stream, monkeypatch)
+        first = in_thread(stream.read1)
+        assert stream.entered.acquire(timeout=SECONDS)
+        second = in_thread(stream.read1)
+        assert waiting.wait(SECONDS)
+        stream.blocks.append(b"^C")
+        stream.go.release()
+        with pytest.raises(KeyboardInterrupt):
+            first.result()
+        stream.give(b"x")
+        assert second.result() == b"x"
+
+    def test_what_is_read_makes_room_for_more(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        stream = Held()
+        waiting = noting_waits(stream, monkeypatch)
+        recorder = Recorder(stream, "close", "readable")
+        full = bytes(stream.readable_high_water_mark)
+        stream.give(full)
+        assert waiting.wait(SECONDS)
+        assert stream.read1() == full
+        stream.give(b"more")
+        recorder.wait("readable", 2)
+        stream.destroy()
+        stream.go.release()
+        recorder.wait("close")
 
     def test_what_a_failing_line_had_is_kept(self) -> None:
         stream = Blocks([b"half a", OSError("broken")])
@@ -127,15 +192,10 @@ class TestReadable:
     def test_destroy_wakes_a_reader_that_waits_for_another(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        stream, waiting = Held(), threading.Event()
+        stream = Held()
         first = in_thread(stream.read)
         assert stream.entered.acquire(timeout=SECONDS)
-
-        def wait(timeout: float | None = None) -> bool:
-            waiting.set()
-            return Held._wait(stream, timeout)
-
-        monkeypatch.setattr(stream, "_wait", wait)
+        waiting = noting_waits(stream, monkeypatch)
         second = in_thread(stream.read)
         assert waiting.wait(SECONDS)
         stream.destroy()
@@ -152,6 +212,13 @@ class TestReadable:
         readers = [in_thread(lambda: list(stream)) for _ in range(2)]
         parts = [part for reader in readers for part in reader.result()]
         assert sorted(parts) == sorted(text)
+
+    def test_pause_and_resume_are_told_when_they_change_something(self) -> None:
+        stream = Blocks([])
+        recorder = Recorder(stream, "pause", "resume")
+        stream.pause().pause().resume().resume().pause()
+        assert recorder.names == ["pause", "resume", "pause"]
+        stream.destroy()
 
     def test_paused_while_the_driver_is_in_the_source(self) -> None:
         stream = Held()
@@ -234,6 +301,28 @@ class TestReadable:
         recorder.wait("end")
         assert recorder.names.count("readable") == 3
 
+    def test_a_second_readable_listener_is_told_of_what_the_first_one_left(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stream, waits = Held(), list[threading.Event]()
+        told = threading.Event()
+
+        def leaving() -> None:
+            stream.off("readable", leaving)
+            waits.append(noting_waits(stream, monkeypatch))
+            told.set()
+
+        stream.on("readable", leaving)
+        stream.give(b"left")
+        assert told.wait(SECONDS)
+        assert waits[0].wait(SECONDS)
+        recorder = Recorder(stream, "readable", "close")
+        recorder.wait("readable")
+        assert stream.read1(4) == b"left"
+        stream.destroy()
+        stream.go.release()
+        recorder.wait("close")
+
     def test_read1_in_a_readable_listener_never_blocks(self) -> None:
         stream = Held()
         got: list[bytes] = []
@@ -315,6 +404,22 @@ class TestPipe:
         done.wait("finish")
         assert quick.data == b"x"
 
+    def test_unpiping_does_not_resume_what_is_paused(self) -> None:
+        source, slow = Held(), Throttled()
+        for each in (slow, Collected()):
+            source.pipe(each)
+        source.pause()
+        source.unpipe(slow)  # which was not why
+        assert source.is_paused()
+        source.unpipe().pipe(slow)
+        flow = Recorder(source, "pause", "resume")
+        source.give(b"x")
+        flow.wait("pause")
+        source.unpipe(slow)  # which was why, and there is nobody else
+        assert flow.names == ["pause"]
+        source.destroy()
+        source.go.release()
+
     def test_drain_of_a_pipe_that_does_not_wait_resumes_nothing(self) -> None:
         source, destination = Held(), Throttled()
         source.pipe(destination)
@@ -390,6 +495,47 @@ class TestWritable:
         stream.end("ff", "hex", lambda: called.append(3))
         assert called == [1, 2, 3]
         assert stream.data == b"\xff"
+
+    def test_the_sink_is_not_used_for_nothing(self) -> None:
+        for last in (None, ""):
+            stream = Collected()
+            stream.flush()
+            stream.cork()
+            stream.uncork()
+            assert stream.end(last).taken == []
+            assert stream.finals == 1
+
+    def test_no_drain_for_what_had_room(self) -> None:
+        stream = Collected()
+        recorder = Recorder(stream, "drain")
+        for size in (2, 1):
+            stream.cork()
+            assert stream.write(bytes(size))
+            assert stream.writable_length == size
+            stream.uncork()
+            assert not stream.writable_need_drain
+        stream.flush()
+        assert recorder.names == []
+
+    def test_uncorked_too_often(self) -> None:
+        stream = Collected()
+        stream.uncork()
+        stream.write("a")
+        assert (stream.writable_corked, stream.data) == (0, b"a")
+
+    def test_end_undoes_the_corking(self) -> None:
+        stream = Collected()
+        stream.cork()
+        assert stream.end("a").writable_corked == 0
+        assert stream.data == b"a"
+
+    def test_the_default_encoding_is_for_the_end_too(self) -> None:
+        assert Collected().set_default_encoding("hex").end("6869").data == b"hi"
+
+    def test_destroyed_is_closed(self) -> None:
+        stream = Collected()
+        assert not stream.closed
+        assert stream.destroy().closed
 
     def test_a_write_that_waits_while_end_comes_is_still_taken(self) -> None:
         stream = Collected()

@@ -1,15 +1,18 @@
 """What a process has open stays its own when a child, made by fork, does something with it."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import os
 import socket
 import sys
+import threading
 import traceback
 from typing import TYPE_CHECKING
 
 import pytest
-from support import port_of
+from support import SECONDS, eventually, in_thread, port_of
 from wire import Wire, serving
 
 import nhttp
@@ -88,6 +91,41 @@ def test_an_agent_that_a_child_destroys_keeps_its_connections() -> None:
         again = agent.get(url)
         assert again.get_response().read() == b"ok"
         assert again.reused_socket
+
+
+def test_a_child_waits_for_no_slot_that_the_parent_has_in_use() -> None:
+    answer = threading.Event()
+
+    def listener(request: nhttp.IncomingMessage, response: nhttp.ServerResponse) -> None:
+        if request.url == "/slow":
+            answer.wait(SECONDS)
+        response.end("ok")
+
+    with serving(listener) as server, nhttp.Agent(keep_alive=True, max_sockets=1) as agent:
+        url = f"http://127.0.0.1:{port_of(server)}/"
+        slow = agent.get(url + "slow")
+        waiting = in_thread(lambda: agent.get(url, timeout=SECONDS).get_response().read())
+        eventually(lambda: bool(agent.requests), "the second one waits for the slot")
+
+        def ask() -> None:
+            assert agent.get(url, timeout=SECONDS).get_response().read() == b"ok"
+
+        in_a_child(ask)
+        answer.set()
+        assert slow.get_response().read() == b"ok"
+        assert waiting.result() == b"ok"
+
+
+def test_a_child_is_not_kept_waiting_by_who_was_asking_the_agent() -> None:
+    with serving(ok) as server, nhttp.Agent(keep_alive=True) as agent:
+        url = f"http://127.0.0.1:{port_of(server)}/"
+
+        def ask() -> None:
+            assert agent.get(url).get_response().read() == b"ok"
+
+        with agent._lock:  # as another thread may have it at that moment
+            in_a_child(ask)
+        ask()
 
 
 def test_a_connection_that_a_child_has_made_is_its_own() -> None:

@@ -269,6 +269,15 @@ class Pool(Generic[S, W]):
             self._tidy(name, origin)
         return sockets, waiters
 
+    def abandon(self) -> None:
+        """Forget who uses a socket, makes one or waits for one, and keep those that are idle."""
+        self._origins = {name: each for name, each in self._origins.items() if each.free}
+        for origin in self._origins.values():
+            origin.busy.clear()
+            origin.queue.clear()
+            origin.dialling = 0
+        self._total = sum(len(each.free) for each in self._origins.values())
+
     # How.
 
     def _origin(self, name: str) -> _Origin[S, W]:

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import threading
 import weakref
 from abc import ABC, abstractmethod
 from threading import get_ident
@@ -38,6 +40,8 @@ __all__ = ["Sharing"]
 
 _log = logging.getLogger("nhttp.client")
 
+_agents: weakref.WeakSet[Sharing] = weakref.WeakSet()
+
 
 class Sharing(EventEmitter, ABC):
     """What an `Agent` is made of, behind its public face. Any thread may call any method.
@@ -52,6 +56,17 @@ class Sharing(EventEmitter, ABC):
         super().__init__()
         self._pool = pool
         self._waiters: set[Waiter] = set()  # those that have no socket yet
+        self._sweeper = Sweeper(self)
+        _agents.add(self)
+
+    def _after_fork(self) -> None:
+        """Start anew in a child, where none of the threads runs that use or want a socket here.
+
+        Its idle sockets are found to be the parent's when somebody asks for one.
+        """
+        self._lock = threading.Lock()  # the present one may be held by such a thread, for ever
+        self._pool.abandon()
+        self._waiters.clear()
         self._sweeper = Sweeper(self)
 
     # What the agent gives.
@@ -314,6 +329,14 @@ class Sharing(EventEmitter, ABC):
 def _close_all(channels: list[Channel]) -> None:
     for channel in channels:
         channel.close()
+
+
+def _start_anew() -> None:
+    for agent in list(_agents):
+        agent._after_fork()
+
+
+os.register_at_fork(after_in_child=_start_anew)
 
 
 def _forgetting(

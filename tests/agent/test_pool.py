@@ -318,6 +318,20 @@ def test_at_the_total_requests_of_the_same_origin_come_first() -> None:
     assert pool.release(A, "s1") == [Assign("r3", "s1")]
 
 
+def test_abandoning_forgets_all_but_idle_sockets() -> None:
+    pool = kept(make(max_sockets=2, total=4), A, "s1", "s2")
+    assert pool.take(A) == "s2"
+    assert pool.request("c:80:", "r1") == [Dial("r1")]
+    dial(pool, B, "r2", "s3")
+    assert pool.request(B, "r3") == [Close("s1"), Dial("r3")]
+    assert pool.request(B, "r4") == []
+    assert pool.release(A, "s2", keep=True) == []
+    pool.abandon()
+    assert repr(pool) == f"<Pool {A}: 0 busy, 1 free, 0 dialling, 0 waiting>"
+    assert pool.total == 1
+    assert pool.request(A, "r5") == [Assign("r5", "s2")]
+
+
 def test_destroying_forgets_sockets_and_requests() -> None:
     pool = kept(make(max_sockets=2), A, "s1")
     assert pool.request(A, "r1") == [Assign("r1", "s1")]

@@ -325,7 +325,7 @@ class TestFlowing:
         with connected(listener) as wire:
             wire.send(f"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n")
             assert wire.ask(b"x" * size).body == str(size).encode()
-        assert max(sizes) <= 512 * 1024
+        assert max(sizes) <= 256 * 1024
 
 
 @pytest.mark.parametrize("connection", ["keep-alive", "close"])

@@ -35,7 +35,7 @@ __all__ = ["Socket", "await_readable"]
 
 # Octets asked of the kernel in one call: at least, while such blocks come full, and at the most.
 _RECEIVE_BLOCK = 64 * 1024
-_RECEIVE_MORE = 256 * 1024
+_RECEIVE_MORE = 120 * 1024  # the C library maps 128 KiB anew each time, page fault by page fault
 _RECEIVE_MAX = 1024 * 1024
 # Octets handed to the kernel in one call at the most: a slow peer then shows as activity, not as
 # one call that lasts for minutes.
@@ -328,7 +328,7 @@ class Socket(Clock):
             count = len(data)
             self.bytes_read += count
             self._active = now()
-            if count >= block:  # there is more than that: half the work for each octet from now on
+            if count >= block:  # there is more than that: less work for each octet from now on
                 self._block = _RECEIVE_MORE
             elif count <= _RECEIVE_BLOCK:
                 self._block = _RECEIVE_BLOCK

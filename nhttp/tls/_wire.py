@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from socket import MSG_DONTWAIT, MSG_PEEK
+from socket import MSG_DONTWAIT
 from typing import TYPE_CHECKING, Protocol
 
 from nhttp.errors import ConnectionReset
@@ -57,12 +57,6 @@ class KernelWire:
             return 0
 
     def await_data(self, seconds: float) -> bool:
-        if seconds <= 0:
-            try:
-                self._handle.recv(1, MSG_PEEK | MSG_DONTWAIT)
-            except BlockingIOError:
-                return False
-            return True
         return await_readable(self._handle, seconds)
 
     def end(self) -> None:

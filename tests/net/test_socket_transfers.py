@@ -73,7 +73,7 @@ class Asked(socket.socket):
 
 class TestBlocks:
     def test_more_is_asked_for_as_long_as_blocks_come_full(self) -> None:
-        small, large = 64 * 1024, 256 * 1024
+        small, large = 64 * 1024, 120 * 1024
         handle = Asked()
         with Socket(handle) as reader:
             handle.left = small + 2 * large + small

@@ -403,12 +403,17 @@ class OutgoingMessage(Writable):
                 self._check_head()
             self._write_ended = True
             self._corked = 0
-        if self._connected()._owner == get_ident():  # which holds the socket all the time
-            with self._write_lock:
-                callbacks = self._send_end(data)
-        else:
-            with self._writing(), self._write_lock:
-                callbacks = self._send_end(data)
+        try:
+            if self._connected()._owner == get_ident():  # which holds the socket all the time
+                with self._write_lock:
+                    callbacks = self._send_end(data)
+            else:
+                with self._writing(), self._write_lock:
+                    callbacks = self._send_end(data)
+        except BaseException as error:  # Ctrl-C, say: nobody else will end it
+            if not self._is_loss(error):
+                self.destroy()
+            raise
         try:
             for each in callbacks:
                 each()

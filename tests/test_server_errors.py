@@ -261,6 +261,33 @@ class TestHandleError:
         for writer in writers:
             writer.result()
 
+    @pytest.mark.parametrize("elsewhere", [False, True])
+    @pytest.mark.parametrize("raised", [KeyError, KeyboardInterrupt])
+    def test_an_answer_that_breaks_off_while_it_is_sent_is_waited_for_by_nobody(
+        self, elsewhere: bool, raised: type[BaseException]
+    ) -> None:
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            def broken(body_size: int | None) -> bytes:
+                raise raised
+
+            def end() -> None:
+                with pytest.raises(raised):
+                    response.end("never")
+                oops()
+
+            response._render_head = broken  # type: ignore[method-assign]
+            if elsewhere:
+                writers.append(in_thread(end))
+            else:
+                end()
+
+        writers: list[in_thread] = []
+        with nhttp.create_server(listener).listen(0, "127.0.0.1") as server, Wire(server) as wire:
+            assert wire.send(GET).is_closed()
+        for writer in writers:
+            with pytest.raises(HandlerError):
+                writer.result()
+
     def test_what_it_raises_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
         class Kind(nhttp.Server):
             def handle_error(self, error: object, request: object, response: object) -> None:

@@ -27,6 +27,7 @@ from nhttp._parser import NEED_DATA, EndOfMessage, Invalid, Limits, RequestHead,
 from nhttp._silence import tell_silence
 from nhttp._timers import now
 from nhttp.errors import ConnectionReset, ParseError, SocketError, SocketTimeout, StateError
+from nhttp.headers import tokens_of
 from nhttp.incoming import IncomingMessage
 from nhttp.net._quick import load_quick_send
 from nhttp.response import ServerResponse
@@ -250,7 +251,7 @@ class Connection:
     def _dispatch_expecting(self, request: IncomingMessage, response: ServerResponse) -> None:
         """Emit the event that a request with an ``Expect`` field calls for."""
         server = self.server
-        if _is_100_continue(request.headers["expect"]):
+        if set(tokens_of(request.headers["expect"])) == {"100-continue"}:
             if not server.emit("checkContinue", request, response):
                 response.write_continue()
                 server.emit("request", request, response)
@@ -581,12 +582,6 @@ class Connection:
 
     def _tell_silence(self) -> None:
         tell_silence(self.socket, self.request, self.response, self.server)
-
-
-def _is_100_continue(expectations: str) -> bool:
-    """Whether a list (RFC 9110, 5.6.1) has this member, and no other."""
-    members = {member.strip("\t ").lower() for member in expectations.split(",")}
-    return members - {""} == {"100-continue"}
 
 
 def _parse_error(event: Invalid) -> ParseError:

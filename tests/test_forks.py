@@ -37,7 +37,7 @@ def in_a_child(does: Callable[[], object]) -> None:
     if not child:
         try:
             does()
-        except BaseException:
+        except BaseException:  # or the child would go on with the rest of the tests
             traceback.print_exc()
             sys.stderr.flush()
             os._exit(1)

@@ -124,11 +124,8 @@ class Agent(Sharing):
 
     @max_sockets.setter
     def max_sockets(self, value: float) -> None:
-        limit = _limit("max_sockets", value)
-        with self._lock:
-            self._pool.max_sockets = limit
-            leftovers = self._apply(self._pool.admit())
-        self._dispose(leftovers)
+        self._pool.max_sockets = _limit("max_sockets", value)
+        self._admit()
 
     @property
     def max_free_sockets(self) -> float:
@@ -146,11 +143,8 @@ class Agent(Sharing):
 
     @max_total_sockets.setter
     def max_total_sockets(self, value: float) -> None:
-        limit = _limit("max_total_sockets", value)
-        with self._lock:
-            self._pool.max_total_sockets = limit
-            leftovers = self._apply(self._pool.admit())
-        self._dispose(leftovers)
+        self._pool.max_total_sockets = _limit("max_total_sockets", value)
+        self._admit()
 
     @property
     def sockets(self) -> dict[str, list[Socket]]:

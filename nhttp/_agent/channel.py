@@ -77,12 +77,7 @@ class Channel:
         self.socket.destroy()
 
     def usable(self) -> bool:
-        """Tell whether the idle socket is still open, and silent, and not about to be closed.
-
-        Nor may it be one that the process before a fork goes on using.
-        """
-        if self.socket._inherited:
-            return False
+        """Tell whether the idle socket is still open, and silent, and not about to be closed."""
         if self.watch is not None and not self.end_watch():
             return False
         if self.expires != math.inf and self.expires <= now():

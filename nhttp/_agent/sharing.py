@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import threading
 import weakref
@@ -60,12 +61,11 @@ class Sharing(EventEmitter, ABC):
         _agents.add(self)
 
     def _after_fork(self) -> None:
-        """Start anew in a child, where none of the threads runs that use or want a socket here.
-
-        Its idle sockets are found to be the parent's when somebody asks for one.
-        """
+        """Start anew in a child, where none of the threads runs that use or want a socket here."""
         self._lock = threading.Lock()  # the present one may be held by such a thread, for ever
         self._pool.abandon()
+        for channel in self._idle_channels():
+            channel.expires = -math.inf  # the parent goes on using it
         self._waiters.clear()
         self._sweeper = Sweeper(self)
 
@@ -107,7 +107,7 @@ class Sharing(EventEmitter, ABC):
             if request is not None:
                 try:
                     self.reuse_socket(channel.socket, request)
-                except BaseException:
+                except BaseException:  # whatever it is: nobody else will give the slot back
                     self._drop(channel)
                     raise
         return True
@@ -279,6 +279,12 @@ class Sharing(EventEmitter, ABC):
         with self._lock:
             leftovers = self._apply(self._pool.remove(channel.name, channel))
             channel.end_watch()
+        self._dispose(leftovers)
+
+    def _admit(self) -> None:
+        """A limit was changed: see who need wait no longer."""
+        with self._lock:
+            leftovers = self._apply(self._pool.admit())
         self._dispose(leftovers)
 
     def _apply(self, actions: list[Action[Channel, Waiter]]) -> list[Action[Channel, Waiter]]:

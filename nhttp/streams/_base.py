@@ -6,11 +6,12 @@ import logging
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 from nhttp._encoding import BytesLike
 from nhttp.errors import InvalidArgument, StateError
 from nhttp.events import EventEmitter
+from nhttp.streams._file import make_file
 
 __all__ = ["HIGH_WATER_MARK", "BytesLike", "Callback", "Stream", "without_arguments"]
 
@@ -131,6 +132,43 @@ class Stream(EventEmitter):
             self._changed.notify_all()
 
     # Python's file protocol, as far as both kinds share it.
+
+    def makefile(
+        self,
+        mode: Any,  # or the overloads of subclasses would be incompatible
+        *,
+        encoding: str = "utf-8",
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> Any:
+        """Give a file of the `io` module's own over this stream, as `socket.socket.makefile` does.
+
+        For what wants exactly that (`zipfile`, `io.BufferedWriter`), and for type checkers. It
+        reads ahead, or gathers what is written. Closing it hands on what is left to be written, and
+        leaves the stream as it is: neither ended nor destroyed.
+
+        Args:
+            mode (str): ``"rb"`` for octets and ``"r"`` for text from what can be read, ``"wb"`` and
+                ``"w"`` for those to what can be written.
+            encoding: Of text. Default: ``"utf-8"``.
+            errors: What becomes of what cannot be decoded or encoded, as for `io.TextIOWrapper`.
+                Default: ``"strict"``.
+            newline: How line ends are read or written, as for `io.TextIOWrapper`. Default: all are
+                read as line feeds; line feeds are written as the system's line ends.
+
+        Returns:
+            An `io.BufferedReader`, an `io.BufferedWriter` or an `io.TextIOWrapper`.
+
+        Raises:
+            InvalidArgument: Another mode.
+
+        Example:
+            >>> rows = csv.reader(request.makefile("r", newline=""))  # doctest: +SKIP
+            >>> with response.makefile("wb") as file, ZipFile(file, "w") as zip:  # doctest: +SKIP
+            ...     zip.write("report.txt")
+            >>> response.end()  # doctest: +SKIP
+        """
+        return make_file(self, mode, encoding, errors, newline)
 
     def readable(self) -> bool:
         """Whether this is a stream to read from (`io.IOBase`)."""

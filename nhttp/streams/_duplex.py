@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
-from nhttp.streams._file import make_file
 from nhttp.streams._readable import Readable
 from nhttp.streams._writable import Writable
 
@@ -56,46 +55,36 @@ class Duplex(Readable, Writable):
         once = add_listener = prepend_listener = prepend_once_listener = on  # type: ignore[mutable-override]
         off = remove_listener = on  # type: ignore[mutable-override]
 
+        @overload
+        def makefile(self, mode: Literal["rb"]) -> io.BufferedReader: ...
+        @overload
+        def makefile(
+            self,
+            mode: Literal["r"],
+            *,
+            encoding: str = "utf-8",
+            errors: str | None = None,
+            newline: str | None = None,
+        ) -> io.TextIOWrapper: ...
+        @overload
+        def makefile(self, mode: Literal["wb"]) -> io.BufferedWriter: ...
+        @overload
+        def makefile(
+            self,
+            mode: Literal["w"],
+            *,
+            encoding: str = "utf-8",
+            errors: str | None = None,
+            newline: str | None = None,
+        ) -> io.TextIOWrapper: ...
+        def makefile(  # pyright: ignore[reportIncompatibleMethodOverride]
+            self, mode: str, *, encoding: str = "", errors: Any = None, newline: Any = None
+        ) -> Any: ...
+
     @property
     def closed(self) -> bool:
         """Whether the stream was destroyed (`io.IOBase`)."""
         return self._destroyed
-
-    @overload
-    def makefile(self, mode: Literal["rb"]) -> io.BufferedReader: ...
-    @overload
-    def makefile(
-        self,
-        mode: Literal["r"],
-        *,
-        encoding: str = "utf-8",
-        errors: str | None = None,
-        newline: str | None = None,
-    ) -> io.TextIOWrapper: ...
-    @overload
-    def makefile(self, mode: Literal["wb"]) -> io.BufferedWriter: ...
-    @overload
-    def makefile(
-        self,
-        mode: Literal["w"],
-        *,
-        encoding: str = "utf-8",
-        errors: str | None = None,
-        newline: str | None = None,
-    ) -> io.TextIOWrapper: ...
-    def makefile(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-        mode: str,
-        *,
-        encoding: str = "utf-8",
-        errors: str | None = None,
-        newline: str | None = None,
-    ) -> Any:
-        """Give a file of the `io` module's own that reads this stream, or writes to it.
-
-        Which of the two is for `mode` to say; see `Readable.makefile` and `Writable.makefile`.
-        """
-        return make_file(self, mode, ("r", "rb", "w", "wb"), encoding, errors, newline)
 
     def close(self) -> None:
         """End both directions at once (`io.IOBase`): the same as `destroy`."""

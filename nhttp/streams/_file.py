@@ -15,6 +15,8 @@ from nhttp.errors import InvalidArgument
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from nhttp.streams._base import Stream
+
 __all__ = ["make_file"]
 
 _BUFFERED = 64 * 1024  # octets; what is written goes out in such pieces, or when it is flushed
@@ -43,18 +45,14 @@ class File(io.RawIOBase):
 
 
 def make_file(
-    stream: object,
-    mode: str,
-    modes: tuple[str, ...],
-    encoding: str,
-    errors: str | None,
-    newline: str | None,
+    stream: Stream, mode: str, encoding: str, errors: str | None, newline: str | None
 ) -> io.BufferedReader | io.BufferedWriter | io.TextIOWrapper:
     """Make what `makefile` returns.
 
     Raises:
-        InvalidArgument: `mode` is none of `modes`.
+        InvalidArgument: `mode` is none that the stream has.
     """
+    modes = (("r", "rb") if stream.readable() else ()) + (("w", "wb") if stream.writable() else ())
     if mode not in modes:
         known = ", ".join(map(repr, modes))
         raise InvalidArgument(f"the mode is one of {known}, not {mode!r}", "ERR_INVALID_ARG_VALUE")

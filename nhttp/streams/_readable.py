@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, overloa
 
 from nhttp import _threads
 from nhttp.streams._base import HIGH_WATER_MARK
-from nhttp.streams._file import make_file
 from nhttp.streams._pipe import Pipe
 from nhttp.streams._source import BLOCK, Source
 
@@ -93,6 +92,21 @@ class Readable(Source):
 
         once = add_listener = prepend_listener = prepend_once_listener = on
         off = remove_listener = on
+
+        @overload
+        def makefile(self, mode: Literal["rb"]) -> io.BufferedReader: ...
+        @overload
+        def makefile(
+            self,
+            mode: Literal["r"],
+            *,
+            encoding: str = "utf-8",
+            errors: str | None = None,
+            newline: str | None = None,
+        ) -> io.TextIOWrapper: ...
+        def makefile(
+            self, mode: str, *, encoding: str = "", errors: Any = None, newline: Any = None
+        ) -> Any: ...
 
     readable_high_water_mark: int = HIGH_WATER_MARK
 
@@ -222,45 +236,6 @@ class Readable(Source):
         """Iterate over blocks as they come, until the end."""
         while chunk := self.read1():
             yield chunk
-
-    @overload
-    def makefile(self, mode: Literal["rb"]) -> io.BufferedReader: ...
-    @overload
-    def makefile(
-        self,
-        mode: Literal["r"],
-        *,
-        encoding: str = "utf-8",
-        errors: str | None = None,
-        newline: str | None = None,
-    ) -> io.TextIOWrapper: ...
-    def makefile(
-        self,
-        mode: str,
-        *,
-        encoding: str = "utf-8",
-        errors: str | None = None,
-        newline: str | None = None,
-    ) -> Any:
-        """Give a file of the `io` module's own that reads this stream (`socket.socket.makefile`).
-
-        For what wants exactly that, and for type checkers. It reads ahead; closing it leaves the
-        stream as it is.
-
-        Args:
-            mode: ``"rb"`` for octets, ``"r"`` for text.
-            encoding: How octets become text. Default: ``"utf-8"``.
-            errors: What becomes of octets that are no text, as for `io.TextIOWrapper`. Default:
-                ``"strict"``.
-            newline: How line ends are read, as for `io.TextIOWrapper`. Default: as line feeds.
-
-        Raises:
-            InvalidArgument: Another mode.
-
-        Example:
-            >>> rows = csv.reader(request.makefile("r", newline=""))  # doctest: +SKIP
-        """
-        return make_file(self, mode, ("r", "rb"), encoding, errors, newline)
 
     # Flowing.
 

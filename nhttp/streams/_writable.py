@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
 from nhttp._encoding import BytesLike, encode, normalize
 from nhttp.streams._base import HIGH_WATER_MARK, Callback, Stream
-from nhttp.streams._file import make_file
 
 if TYPE_CHECKING:
     import io
@@ -64,6 +63,21 @@ class Writable(Stream):
 
         once = add_listener = prepend_listener = prepend_once_listener = on
         off = remove_listener = on
+
+        @overload
+        def makefile(self, mode: Literal["wb"]) -> io.BufferedWriter: ...
+        @overload
+        def makefile(
+            self,
+            mode: Literal["w"],
+            *,
+            encoding: str = "utf-8",
+            errors: str | None = None,
+            newline: str | None = None,
+        ) -> io.TextIOWrapper: ...
+        def makefile(
+            self, mode: str, *, encoding: str = "", errors: Any = None, newline: Any = None
+        ) -> Any: ...
 
     writable_high_water_mark: int = HIGH_WATER_MARK
 
@@ -271,48 +285,6 @@ class Writable(Stream):
         """
         self._default_encoding = normalize(encoding)
         return self
-
-    @overload
-    def makefile(self, mode: Literal["wb"]) -> io.BufferedWriter: ...
-    @overload
-    def makefile(
-        self,
-        mode: Literal["w"],
-        *,
-        encoding: str = "utf-8",
-        errors: str | None = None,
-        newline: str | None = None,
-    ) -> io.TextIOWrapper: ...
-    def makefile(
-        self,
-        mode: str,
-        *,
-        encoding: str = "utf-8",
-        errors: str | None = None,
-        newline: str | None = None,
-    ) -> Any:
-        """Give a file of the `io` module's own that writes to this stream.
-
-        For what wants exactly that (`zipfile`, `io.BufferedWriter`), and for type checkers. It
-        gathers small pieces; closing it hands on what is left of them, and does not end the stream.
-
-        Args:
-            mode: ``"wb"`` for octets, ``"w"`` for text.
-            encoding: How text becomes octets. Default: ``"utf-8"``.
-            errors: What becomes of text that is not in the encoding, as for `io.TextIOWrapper`.
-                Default: ``"strict"``.
-            newline: How line feeds are written, as for `io.TextIOWrapper`. Default: as the system's
-                line ends.
-
-        Raises:
-            InvalidArgument: Another mode.
-
-        Example:
-            >>> with response.makefile("wb") as file, ZipFile(file, "w") as zip:  # doctest: +SKIP
-            ...     zip.write("report.txt")
-            >>> response.end()  # doctest: +SKIP
-        """
-        return make_file(self, mode, ("w", "wb"), encoding, errors, newline)
 
     def close(self) -> None:
         """Say that this was all (`io.IOBase`): the same as `end`."""

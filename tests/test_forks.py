@@ -12,7 +12,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 import pytest
-from support import SECONDS, eventually, in_thread, port_of
+from support import SECONDS, eventually, in_thread, port_of, socket_pair
 from wire import Wire, serving
 
 import nhttp
@@ -126,6 +126,23 @@ def test_a_child_is_not_kept_waiting_by_who_was_asking_the_agent() -> None:
         with agent._lock:  # as another thread may have it at that moment
             in_a_child(ask)
         ask()
+
+
+def test_a_connection_stays_the_parents_when_a_child_lets_it_flow() -> None:
+    with socket_pair() as (near, far):
+
+        def read_and_destroy() -> None:
+            came = threading.Event()
+            near.on("data", lambda _: came.set())
+            assert came.wait(SECONDS)
+            near.destroy()
+
+        far.sendall(b"for the child")
+        in_a_child(read_and_destroy)
+        far.sendall(b"for the parent")
+        assert near.read(14) == b"for the parent"
+        near.write("answer")
+        assert far.recv(10) == b"answer"
 
 
 def test_a_connection_that_a_child_has_made_is_its_own() -> None:

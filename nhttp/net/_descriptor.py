@@ -258,8 +258,6 @@ class Descriptor(Duplex):
     # Keeping the process alive.
 
     def _keep_alive_while_open(self) -> None:
-        if Forks.count:
-            self._forks = Forks.count
         with self._lock:
             self._take_ref()
 

@@ -20,7 +20,7 @@ from nhttp._timers import now
 from nhttp.errors import StateError, socket_error
 from nhttp.net._address import describe
 from nhttp.net._clock import Clock
-from nhttp.net._descriptor import Hold
+from nhttp.net._descriptor import Forks, Hold
 from nhttp.net._dial import Dial
 from nhttp.net._quick import QUICK_AT_MOST, QUICK_FLAGS
 
@@ -153,6 +153,7 @@ class Socket(Clock):
         self.bytes_written: int = 0
         self._handle = handle
         self._watch: _watcher.Watch | None = None  # for the peer's end; guarded by `_lock`
+        self._forks = Forks.count
         if handle is not None:
             handle.setblocking(True)
             self._keep_alive_while_open()
@@ -234,6 +235,7 @@ class Socket(Clock):
             if self._handle is not None or self._connecting or self._destroyed:
                 raise StateError("the socket is connected already, or was", "EISCONN")
             self._connecting = True
+            self._forks = Forks.count
             # The thread that connects is the driver as well: nothing comes before 'connect'.
             self._driven = True
             self._holders += 1

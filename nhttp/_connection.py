@@ -28,7 +28,7 @@ from nhttp._silence import tell_silence
 from nhttp._timers import now
 from nhttp.errors import ConnectionReset, ParseError, SocketError, SocketTimeout, StateError
 from nhttp.headers import tokens_of
-from nhttp.incoming import IncomingMessage
+from nhttp.incoming import IncomingMessage, parse_error
 from nhttp.net._quick import load_quick_send
 from nhttp.response import ServerResponse
 
@@ -140,7 +140,7 @@ class Connection:
         if isinstance(event, RequestHead):
             return event
         if isinstance(event, Invalid):
-            self.broken = _parse_error(event)
+            self.broken = parse_error(event)
             self._fail(self.broken)
         return None
 
@@ -358,7 +358,7 @@ class Connection:
                 self._arrived(event)
             return event
         assert isinstance(event, Invalid)
-        self.broken = _parse_error(event)
+        self.broken = parse_error(event)
         if event.code == "HPE_INVALID_EOF_STATE":
             raise ConnectionReset(
                 "the client ended the connection in the middle of the body",
@@ -582,16 +582,6 @@ class Connection:
 
     def _tell_silence(self) -> None:
         tell_silence(self.socket, self.request, self.response, self.server)
-
-
-def _parse_error(event: Invalid) -> ParseError:
-    return ParseError(
-        event.message,
-        event.code,
-        status=event.status,
-        bytes_parsed=event.bytes_parsed,
-        raw_packet=event.raw,
-    )
 
 
 def _is_client_error(error: BaseException | None) -> bool:

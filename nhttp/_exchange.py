@@ -19,7 +19,8 @@ from nhttp._parser import (
     ResponseHead,
 )
 from nhttp._timers import now
-from nhttp.errors import ConnectionReset, ParseError, SocketTimeout
+from nhttp.errors import ConnectionReset, SocketTimeout
+from nhttp.incoming import parse_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -156,13 +157,7 @@ class Exchange:
 
     def _failure_of(self, event: object, when: str) -> Exception:
         if isinstance(event, Invalid) and event.code != "HPE_INVALID_EOF_STATE":
-            return ParseError(
-                event.message,
-                event.code,
-                status=event.status,
-                bytes_parsed=event.bytes_parsed,
-                raw_packet=event.raw,
-            )
+            return parse_error(event)
         return ConnectionReset(f"the connection ended {when}", "ECONNRESET", syscall="read")
 
     def settle(self, head: ResponseHead) -> None:

@@ -11,8 +11,8 @@ import math
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, overload
 
-from nhttp._parser import EndOfMessage, RequestHead, ResponseHead
-from nhttp.errors import ConnectionReset, StateError
+from nhttp._parser import EndOfMessage, Invalid, RequestHead, ResponseHead
+from nhttp.errors import ConnectionReset, ParseError, StateError
 from nhttp.headers import Headers, distinct, flatten
 from nhttp.streams import Callback, Readable
 from nhttp.streams._base import without_arguments
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nhttp.client import ClientRequest
     from nhttp.net import Socket
 
-__all__ = ["IncomingMessage"]
+__all__ = ["IncomingMessage", "parse_error"]
 
 
 class Body(Protocol):
@@ -371,3 +371,14 @@ class IncomingMessage(Readable):
     def __repr__(self) -> str:
         what = f"{self.method} {self.url}" if self.method else f"{self.status_code}"
         return f"<{type(self).__name__} {what} HTTP/{self.http_version}>"
+
+
+def parse_error(event: Invalid) -> ParseError:
+    """Give the error to raise where what came is no message."""
+    return ParseError(
+        event.message,
+        event.code,
+        status=event.status,
+        bytes_parsed=event.bytes_parsed,
+        raw_packet=event.raw,
+    )

@@ -1,14 +1,15 @@
 """Connection: the life of one connection of a server, from its first octet to its last.
 
-`Connection.serve` is the loop that every connection runs on its own thread::
+`Connection._serve` is the loop that every connection runs on its thread::
 
     read a head -> IncomingMessage, ServerResponse -> emit -> pump the body if it flows
     -> wait until the response is finished -> discard what is left of the body -> next, or close
 
-so pipelined requests are answered in order, one after the other. Everything about one connection
-happens on that thread, with three exceptions: a body may be read, and a response finished, by any
-thread; the timer thread notices when a bound is exceeded and wakes the reader (`_expired`); the
-watcher thread notices that a client has gone while nobody reads (`_gone`).
+so pipelined requests are answered in order, one after the other. Between two requests the
+connection may get another thread (`_resting`). Everything else about it happens on the one that it
+has, with three exceptions: a body may be read, and a response finished, by any thread; the timer
+thread notices when a bound is exceeded and wakes the reader (`_expired`); the watcher thread
+notices that a client has gone while nobody reads (`_gone`).
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ import contextlib
 import logging
 import math
 from enum import Enum
-from threading import get_ident
 from typing import TYPE_CHECKING, Final, Literal
 
-from nhttp import _threads
+from nhttp import _threads, _turns
 from nhttp._closing import LINGER_SECONDS, answer_bare, await_listener, linger
 from nhttp._gone import ClientWatch, unread
 from nhttp._parser import NEED_DATA, EndOfMessage, Invalid, Limits, RequestHead, RequestParser
+from nhttp._resting import RestingConnection
 from nhttp._silence import tell_silence
 from nhttp._timers import now
 from nhttp.errors import ConnectionReset, ParseError, SocketError, SocketTimeout, StateError
@@ -65,7 +66,7 @@ _HEAD: Final = Phase.HEAD
 _EXCHANGE: Final = Phase.EXCHANGE
 
 
-class Connection:
+class Connection(RestingConnection):
     """One connection of a server: the `Body` of its requests and the `Exchange` of its responses.
 
     Everything runs on the connection's thread, except `close_if_idle`, `keep_alive_hint`
@@ -76,8 +77,7 @@ class Connection:
     """
 
     def __init__(self, server: Server, socket: Socket) -> None:
-        self.server = server
-        self.socket = socket
+        super().__init__(server, socket)
         self.limits = Limits()
         self.parser = RequestParser(self.limits)  # the request's reader has it during an exchange
         self.phase = Phase.IDLE  # read by any thread
@@ -98,33 +98,46 @@ class Connection:
         self._stopped = False  # nothing more can be read; set by `close_if_idle`, in any thread
         self._request_limit = math.inf  # when the request must have arrived; its reader looks
         self._client = ClientWatch(socket, self.parser)
+        self._begun = False  # its arrival was told
 
     # The loop.
 
-    def serve(self) -> None:
-        """Serve requests until there are no more, or the connection cannot go on."""
-        socket = self.socket
-        socket._driven = True  # reading is ours until an upgrade
-        socket._owner = get_ident()
-        socket._on_idle = self._expired
-        socket._on_destroyed = self._socket_destroyed
-        socket.set_timeout(self._timeout)
+    def _serve(self) -> bool:
+        waits = False
         try:
-            self.server.emit(self.server._arrival, socket)
+            if not self._begun:
+                self._arrive()
             while True:
                 head = self._read_head()
                 if head is None or not self._exchange(head):
                     break
+                if self.parser.idle:
+                    self._become_idle()
+                    waits = self._can_rest()
+                    if waits:
+                        return True
             self._close()
         except Exception:
             # Not an exchange's listener: of 'connection', 'clientError', 'timeout', or a tunnel's.
-            _log.exception("a listener raised; %r is closed", socket)
-            socket.destroy()
+            _log.exception("a listener raised; %r is closed", self.socket)
+            self.socket.destroy()
         except BaseException:
-            socket.destroy()
+            self.socket.destroy()
             raise
         finally:
-            self._end()
+            if not waits:
+                self._end()
+        return False
+
+    def _arrive(self) -> None:
+        self._begun = True
+        socket = self.socket
+        socket._driven = True  # reading is ours until an upgrade
+        socket._on_idle = self._expired
+        socket._on_destroyed = self._socket_destroyed
+        socket.set_timeout(self._timeout)
+        self.server.emit(self.server._arrival, socket)
+        self._become_idle()
 
     def _read_head(self) -> RequestHead | None:
         """Read the next head; None when there is none, or what came is none."""
@@ -144,23 +157,25 @@ class Connection:
             self._fail(self.broken)
         return None
 
+    def _become_idle(self) -> None:
+        """Nothing of a next request is here."""
+        if self._kept and self._keep_alive > 0:
+            self.socket._allow_silence(self._keep_alive)
+        self.phase = _IDLE
+        if self.server._listening is None:
+            # `close` has looked before the phase was right. What is there is still served.
+            self.close_if_idle()
+
     def _await_head(self) -> RequestHead | BodyEvent | None:
-        """Wait, idle, for the first octets of a request, and then for its head."""
+        """Wait for the first octets of a request, if there are none, and then for its head."""
         server, socket, parser, limits = self.server, self.socket, self.parser, self.limits
         data = b""
-        if parser.idle:
-            resting = self._kept and self._keep_alive > 0
-            if resting:
-                socket._allow_silence(self._keep_alive)
-            self.phase = _IDLE
-            if server._listening is None:
-                # `close` has looked before the phase was right. What is there is still served.
-                self.close_if_idle()
+        if self.phase is _IDLE:
             data = socket._receive(65536)
             if not data:
                 self._ended = True
                 return None
-            if resting:
+            if self._kept and self._keep_alive > 0:
                 socket._allow_silence(self._timeout)
         self.phase = _HEAD
         limits.max_head_size = server.max_header_size
@@ -173,6 +188,8 @@ class Connection:
         if event is not NEED_DATA:
             return event
         if parser.idle:  # no more than the blank line that may come in front of a request
+            self._step_aside()
+            self._become_idle()
             return self._await_head()
         return self._next_event(server.headers_timeout)
 
@@ -193,6 +210,8 @@ class Connection:
         event = parser.next_event()
         if event is not NEED_DATA:
             return event
+        if not self._comes_soon():
+            self._step_aside()
         limit = min(now() + seconds, self._request_limit) if seconds else self._request_limit
         if limit != socket._limit:
             socket._set_limit(limit)
@@ -266,6 +285,8 @@ class Connection:
         self._await_end(response)
 
     def _await_end(self, response: ServerResponse) -> None:
+        if not response._done():
+            self._step_aside()
         with response._lock:
             while not (response._done() or self._dead() or self.socket._write_finished):
                 response._wait()
@@ -436,6 +457,7 @@ class Connection:
             )
             self._fail(self.broken)
             return False
+        self._step_aside()  # for as long as the tunnel is there
         rest = self.parser.take_rest()
         request.complete = True
         self.phase = Phase.TUNNEL
@@ -465,6 +487,7 @@ class Connection:
     def _fail(self, error: ParseError | SocketTimeout) -> None:
         """Deal with what is not HTTP, or came too late, when no answer has begun."""
         server, socket = self.server, self.socket
+        self._step_aside()
         self.phase = Phase.OVER
         socket._set_limit(math.inf)
         heard = isinstance(error, SocketTimeout) and server.emit("timeout", socket)
@@ -502,12 +525,15 @@ class Connection:
             self.socket._goodbye()
 
     def _linger(self) -> None:
+        self._step_aside()
         self.phase = Phase.OVER
         linger(self.socket, self._unread)
 
     def _end(self) -> None:
         """The loop is left: close, and tell whoever has not been told."""
         socket = self.socket
+        if self._rests:
+            _turns.leave(self)
         socket._owner = 0
         self._client.end()
         request, response = self.request, self.response

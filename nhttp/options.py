@@ -76,6 +76,7 @@ class ServerKeywords(TypedDict, total=False):
     request_timeout: float
     keep_alive_timeout: float
     pin_threads: bool
+    share_thread: bool
 
 
 @frozen(kw_only=True)
@@ -90,6 +91,7 @@ class ServerOptions:
         request_timeout: Seconds for a whole request. Default: 300.0.
         keep_alive_timeout: Seconds between two requests. Default: 5.0.
         pin_threads: Whether all connections' threads stay on one core. Default: False.
+        share_thread: Whether connections between two requests share a thread. Default: True.
     """
 
     max_header_size: int = field(default=MAX_HEADER_SIZE, validator=_count)
@@ -99,3 +101,4 @@ class ServerOptions:
     request_timeout: float = field(default=300.0, validator=_seconds)
     keep_alive_timeout: float = field(default=5.0, validator=_seconds)
     pin_threads: bool = field(default=False, validator=_flag)
+    share_thread: bool = field(default=True, validator=_flag)

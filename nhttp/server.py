@@ -42,7 +42,7 @@ class Server(net.Server):
     Raises:
         InvalidArgument: A negative duration or number, or one of the wrong kind.
 
-    Events, beside those of `net.Server`; each on its connection's own thread:
+    Events, beside those of `net.Server`; each on its connection's thread (see `share_thread`):
         request: (request, response) for every request.
         checkContinue: (request, response) instead of ``'request'`` for ``Expect: 100-continue``.
             Without a listener, ``100 Continue`` is sent and ``'request'`` emitted.
@@ -77,6 +77,11 @@ class Server(net.Server):
             released (compression, hashing, NumPy) get slower, because they share the core. Threads
             that a handler starts begin on that core, too. Default: False. A change is for
             connections that begin after it.
+        share_thread: Whether connections that wait for their next request share one thread, which
+            also serves it as long as that is quick; a handler that takes some milliseconds has a
+            thread to itself, and the others get another one. If not, each connection keeps its
+            thread, busy or idle, as with `pin_threads`, and where the system has no ``epoll``.
+            Default: True. A change is for connections that begin after it.
 
     Example:
         >>> def handler(request, response):
@@ -159,7 +164,8 @@ class Server(net.Server):
         self.request_timeout = checked.request_timeout
         self.keep_alive_timeout = checked.keep_alive_timeout
         self.pin_threads = checked.pin_threads
-        self._connections: set[Connection] = set()  # guarded by `_lock`
+        self.share_thread = checked.share_thread
+        self._connections: dict[Socket, Connection] = {}  # guarded by `_lock`
         if request_listener is not None:
             self.on("request", request_listener)
 
@@ -196,7 +202,7 @@ class Server(net.Server):
     def close_idle_connections(self) -> None:
         """Close the connections that wait for a next request."""
         with self._lock:
-            connections = list(self._connections)
+            connections = list(self._connections.values())
         for each in connections:
             each.close_if_idle()
 
@@ -215,16 +221,17 @@ class Server(net.Server):
             response.status_code = 500
             response.end()
 
-    def _serve(self, connection: Socket) -> None:
+    def _serve(self, connection: Socket) -> bool:
         served = Connection(self, connection)
         with self._lock:
-            self._connections.add(served)
-        try:
-            with on_one_core() if self.pin_threads else contextlib.nullcontext():
-                served.serve()
-        finally:
-            with self._lock:
-                self._connections.discard(served)
+            self._connections[connection] = served
+        with on_one_core() if self.pin_threads else contextlib.nullcontext():
+            return served.begin()
+
+    def _let_go(self, connection: Socket) -> None:
+        with self._lock:
+            self._connections.pop(connection, None)
+        super()._let_go(connection)
 
     def _tunnel_expired(self, socket: Socket) -> bool:
         """A tunnel was silent for too long; on the timer thread."""

@@ -413,7 +413,7 @@ def test_memory__a_tunnel_does_not_keep_what_served_its_request() -> None:
 
     def listener(_: IncomingMessage, socket: nhttp.net.Socket, __: bytes) -> None:
         kept.append(socket)
-        references.extend(map(weakref.ref, server._connections))
+        references.extend(map(weakref.ref, server._connections.values()))
         socket.end("bye")
 
     gc.collect()

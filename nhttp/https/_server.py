@@ -151,8 +151,8 @@ class Server(SecureServing, http.Server):
         )
         self._init_tls(tls.ServerOptions(**given))
 
-    def _serve_secure(self, connection: TLSSocket) -> None:
-        http.Server._serve(self, connection)
+    def _serve_secure(self, connection: TLSSocket) -> bool:
+        return http.Server._serve(self, connection)
 
     def _handshake_failed(self, error: Exception, connection: TLSSocket) -> None:
         if getattr(error, "code", None) in _IN_PLAIN:

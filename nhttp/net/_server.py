@@ -413,21 +413,32 @@ class Server(EventEmitter):
         return Socket(handle, allow_half_open=self.allow_half_open)
 
     def _run_connection(self, connection: Socket) -> None:
+        goes_on = False
         try:
-            self._serve(connection)
+            goes_on = self._serve(connection)
         except Exception:
             _log.exception("a listener of %r raised; the connection is closed", self)
             connection.destroy()
         finally:
-            try:
-                connection._release()
-            finally:
-                self._connection_served(connection)
+            if not goes_on:
+                self._let_go(connection)
 
-    def _serve(self, connection: Socket) -> None:
-        """Serve one connection on its own thread, which holds the socket."""
+    def _let_go(self, connection: Socket) -> None:
+        """Nobody serves the connection any more; its socket was held for that."""
+        try:
+            connection._release()
+        finally:
+            self._connection_served(connection)
+
+    def _serve(self, connection: Socket) -> bool:
+        """Serve one connection on its own thread, which holds the socket.
+
+        Returns:
+            Whether it goes on elsewhere, which is to end with `_let_go`.
+        """
         self.emit("connection", connection)
         connection._drive()
+        return False
 
     def _connection_closed(self, connection: Socket) -> None:
         """The descriptor was closed; the connection counts while its thread still runs."""

@@ -507,6 +507,10 @@ class Socket(Clock):
     def _goodbye(self) -> None:
         """Say, without blocking, that this side ends properly; a `destroy` follows."""
 
+    def _has_more(self) -> bool:
+        """Whether there is something to read that the kernel has given already."""
+        return False
+
     def _await_readable(self, seconds: float) -> bool:
         """Whether something can be read, or the end, within so many seconds.
 

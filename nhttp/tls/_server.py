@@ -97,6 +97,7 @@ class Server(SecureServing):
         if secure_connection_listener is not None:
             self.on("secureConnection", secure_connection_listener)
 
-    def _serve_secure(self, connection: TLSSocket) -> None:
+    def _serve_secure(self, connection: TLSSocket) -> bool:
         self.emit("secureConnection", connection)
         connection._drive_safely()
+        return False

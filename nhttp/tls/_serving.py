@@ -101,13 +101,12 @@ class SecureServing(PlainServer):
     def _wrap(self, handle: socket.socket) -> Socket:
         return TLSSocket._accepted(handle, allow_half_open=self.allow_half_open)
 
-    def _serve(self, connection: Socket) -> None:
+    def _serve(self, connection: Socket) -> bool:
         assert isinstance(connection, TLSSocket)
-        if self._shake(connection):
-            self._serve_secure(connection)
+        return self._shake(connection) and self._serve_secure(connection)
 
-    def _serve_secure(self, connection: TLSSocket) -> None:
-        """Serve a connection whose handshake is done, on its own thread, which holds the socket."""
+    def _serve_secure(self, connection: TLSSocket) -> bool:
+        """Serve a connection whose handshake is done, as `_serve` does."""
         raise NotImplementedError
 
     def _shake(self, connection: TLSSocket) -> bool:

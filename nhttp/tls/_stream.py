@@ -342,6 +342,10 @@ class SecureStream(Socket):
 
     # Looking ahead.
 
+    def _has_more(self) -> bool:
+        engine = self._engine
+        return self._truncated or (engine is not None and (engine.ready or engine.ended))
+
     def _await_readable(self, seconds: float) -> bool:
         engine, wire = self._opened()
         until = now() + seconds

@@ -1,0 +1,296 @@
+"""Turns: connections that rest between two requests, and the thread that serves all of them.
+
+With a thread for each connection a handler may block as long as it likes. But where fifty threads
+have something to do at every moment, the interpreter's lock changes hands, and mostly cores, with
+each system call: that costs more than a small request does, and as the lock is not handed out in
+order, one request in a hundred waits for a fraction of a second.
+
+So a connection that waits for its next request can *rest* here. One thread, the leader, waits for
+octets on all that rest, and takes their turns by itself, one after the other: it reads what has
+come, and calls the handler. That is right for as long as turns are short. One that is about to
+block says so (`step_aside`), and one that lasts is noticed (`Turns._look`, on the timer thread). In
+both cases another thread becomes the leader, and the one that was it keeps the connection whose
+turn it is, alone, for as long as it takes. Where that happens again and again, connections are kept
+*apart* for a while: none rests, and each has a thread.
+
+Knows sockets by their descriptors, and nothing of what is done in a turn.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import threading
+from contextlib import suppress
+from typing import Final, Protocol
+
+from nhttp import _threads
+from nhttp._timers import Deadline, now
+
+__all__ = ["AVAILABLE", "Resting", "Turns", "is_served", "leave", "rest", "step_aside"]
+
+THREAD_NAME = "nhttp-connections"  # the leader's
+APART_NAME = "nhttp-connection"
+# How long a turn may take: at least one look apart from the next, at the most two.
+LOOK_SECONDS = 0.005
+# So many looks without a turn between them, and the next one is after the next turn.
+QUIET_LOOKS = 10
+# Connections are kept apart for so long where two turns last within so short a time, or where turns
+# take longer than this on average: waiting for the others then costs more than sharing the
+# interpreter's lock with them.
+APART_SECONDS = 1.0
+OFTEN_SECONDS = 0.05
+LONG_SECONDS = 0.00025
+
+
+class Resting(Protocol):
+    """A connection that can rest."""
+
+    def fileno(self) -> int:
+        """Give its descriptor, the same one until it has left."""
+        ...
+
+    def turn(self) -> bool:
+        """Serve what has come; on the thread that takes the turn.
+
+        Returns:
+            Whether the connection rests again; if so, it may be another thread's turn already.
+        """
+        ...
+
+
+class Turns:
+    """Those who rest, and who leads.
+
+    `rest` is called by the thread that a connection has, `leave` by the same before its descriptor
+    is closed, `step_aside` by any thread. `_lock` guards all fields. It is held while a thread is
+    started, and never during a turn.
+
+    A thread leads while `_epoll` is there, which is as long as somebody rests or has a turn as one
+    who does. `_reign` tells a leader whether it still is: whoever takes its place counts on.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._epoll: select.epoll | None = None
+        self._resting: dict[int, Resting] = {}  # by descriptor; who has a turn stays in it
+        self._reign = 0  # read without the lock by leaders: see `_take`
+        self._turn: Resting | None = None  # whose turn the leader takes; a hint without the lock
+        self._count = 0  # turns taken
+        self._began = 0.0  # when the last one began
+        self._busy = 0.0  # seconds that `_timed` turns have taken, since there were enough of them
+        self._timed = 0
+        # What the timer thread does: see `_look`.
+        self._guard = Deadline(self._look)
+        self._guarded = False
+        self._seen: int = 0  # `_count`, when it looked last
+        self._quiet = 0  # looks since the last turn
+        self._lasted = -math.inf  # when a turn was found to last
+        self._apart_until = -math.inf
+
+    # For connections.
+
+    def rest(self, connection: Resting) -> bool:
+        """Have the connection's next turn taken when there is something to read, or the end.
+
+        Returns:
+            False: it cannot rest now, and its thread has to wait for what comes.
+        """
+        with self._lock:
+            moment = now()
+            if self._turn is connection:  # it has not left in the meantime
+                self._turn = None
+                self._busy += moment - self._began
+                self._timed += 1
+                return True
+            if moment < self._apart_until:
+                return False
+            # No thread, no descriptor or no memory for it: not now.
+            with suppress(RuntimeError, OSError):
+                self._add(connection)
+                return True
+            return False
+
+    def leave(self, connection: Resting) -> None:
+        """The connection is over, or will not rest any more; while its descriptor is open."""
+        with self._lock:
+            self._remove(connection)
+
+    def is_served(self, connection: Resting) -> bool:
+        """Whether others may be waiting for the end of this turn."""
+        return self._turn is connection
+
+    def step_aside(self, connection: Resting) -> None:
+        """The connection's turn is about to block: have others served by another thread."""
+        if self._turn is not connection:  # told without the lock by the thread that takes the turn
+            return
+        with self._lock:
+            if self._turn is connection:
+                self._pass_on(connection)
+
+    # With the lock.
+
+    def _add(self, connection: Resting) -> None:
+        descriptor = connection.fileno()
+        leads = self._epoll is not None
+        epoll = self._epoll or select.epoll()
+        epoll.register(descriptor, select.EPOLLIN)
+        if not leads:
+            try:
+                self._begin_reign(epoll)
+            except BaseException:
+                epoll.close()
+                raise
+            self._epoll = epoll
+        self._resting[descriptor] = connection
+
+    def _remove(self, connection: Resting) -> None:
+        descriptor = connection.fileno()
+        if self._epoll is not None and self._resting.get(descriptor) is connection:
+            del self._resting[descriptor]
+            with suppress(OSError):  # the descriptor of a process before a fork
+                self._epoll.unregister(descriptor)
+
+    def _begin_reign(self, epoll: select.epoll) -> None:
+        """Have another thread lead.
+
+        Raises:
+            RuntimeError: There is no thread for that; everything is as it was.
+        """
+        _threads.run(self._lead, epoll, self._reign + 1, name=THREAD_NAME)
+        self._reign += 1
+
+    def _pass_on(self, connection: Resting) -> None:
+        """Leave the connection to the thread that takes its turn, and have another one lead."""
+        self._remove(connection)
+        self._turn = None
+        if not self._resting:
+            self._abdicate()
+        elif self._epoll is not None:
+            with suppress(RuntimeError):  # otherwise this leader stays, and the others have to wait
+                self._begin_reign(self._epoll)
+
+    def _abdicate(self) -> None:
+        """Nobody rests: nobody leads."""
+        epoll, self._epoll = self._epoll, None
+        self._reign += 1
+        if epoll is not None:
+            epoll.close()
+
+    # The leader.
+
+    def _lead(self, epoll: select.epoll, reign: int) -> None:
+        """Wait for octets and take turns, until another thread does so or nobody rests."""
+        try:
+            while self._take_all(epoll, reign):
+                pass
+        except BaseException:  # a turn wants this thread to end
+            with self._lock:
+                if self._reign == reign:
+                    self._begin_reign(epoll)
+            raise
+
+    def _take_all(self, epoll: select.epoll, reign: int) -> bool:
+        """Take the turns of those for whom something has come; False: this thread leads no more."""
+        return all(self._take(descriptor, reign) for descriptor, _ in epoll.poll())
+
+    def _take(self, descriptor: int, reign: int) -> bool:
+        """Take one turn; False: this thread leads no more."""
+        with self._lock:
+            # Another connection may have got the descriptor since the kernel spoke of it. Its turn
+            # is then one that lasts, which does no harm.
+            connection = self._resting.get(descriptor)
+            if connection is None:
+                return True
+            self._began = now()
+            if self._began < self._apart_until and self._set_apart(connection):
+                return self._reign == reign
+            self._turn = connection
+            self._count += 1
+            if not self._guarded:
+                self._come_back()
+        rests = False
+        try:
+            rests = connection.turn()
+        finally:
+            if not rests:
+                self._turn_is_over(reign)
+        # Without the lock: between two turns nobody takes this thread's place, and who did so
+        # during this one did it before the turn's end was told, which takes the lock.
+        return self._reign == reign
+
+    def _set_apart(self, connection: Resting) -> bool:
+        """Give the connection a thread; False when there is none. `_lock` is held."""
+        try:
+            _threads.run(connection.turn, name=APART_NAME)
+        except RuntimeError:
+            return False
+        self._remove(connection)
+        if not self._resting:
+            self._abdicate()
+        return True
+
+    def _turn_is_over(self, reign: int) -> None:
+        """The leader's turn has ended, and the connection with it."""
+        with self._lock:
+            if self._reign == reign:
+                self._turn = None
+                if not self._resting:
+                    self._abdicate()
+
+    # The timer thread.
+
+    def _look(self) -> None:
+        """See whether a turn lasts, and come back while there are turns."""
+        with self._lock:
+            connection = self._turn
+            if self._count != self._seen:
+                self._seen = self._count
+                self._quiet = 0
+            elif connection is not None:
+                self._pass_on(connection)
+                self._keep_apart(now() - self._lasted < OFTEN_SECONDS)
+                self._lasted = now()
+            else:
+                self._quiet += 1
+            if self._busy >= LOOK_SECONDS:
+                self._keep_apart(self._busy > self._timed * LONG_SECONDS)
+                self._busy, self._timed = 0.0, 0
+            self._guarded = False
+            if self._quiet < QUIET_LOOKS:
+                self._come_back()
+
+    def _come_back(self) -> None:
+        """Have the timer thread look again; `_lock` is held."""
+        with suppress(RuntimeError):  # there is no such thread, nor can there be one
+            self._guard.set(now() + LOOK_SECONDS)
+            self._guarded = True
+
+    def _keep_apart(self, whether: bool) -> None:
+        if whether:
+            self._apart_until = now() + APART_SECONDS
+
+    def after_fork(self) -> None:
+        """Forget everything; called in the child, where no thread leads.
+
+        Nothing is unregistered: an epoll is shared with the parent.
+        """
+        self._lock = threading.Lock()
+        self._resting = {}
+        self._turn = None
+        self._guarded = False
+        self._abdicate()
+
+
+_turns = Turns()
+
+rest = _turns.rest
+leave = _turns.leave
+is_served = _turns.is_served
+step_aside = _turns.step_aside
+
+AVAILABLE: Final = hasattr(select, "epoll")
+"""Whether connections can rest on this system."""
+
+os.register_at_fork(after_in_child=_turns.after_fork)

@@ -71,6 +71,7 @@ NODE6 = os.environ.get("NHTTP_NODE6", "")
 
 SERVERS = [
     server(OURS, "nhttp_hello"),
+    server("nhttp+own_threads", "nhttp_own_threads_hello"),
     server("nhttp+pin_threads", "nhttp_pin_threads_hello"),
     server("bare", "bare_hello"),
     server("http.server", "stdlib_hello"),

@@ -40,6 +40,11 @@ def nhttp_hello() -> None:
     serve(nhttp.create_server(handler))
 
 
+def nhttp_own_threads_hello() -> None:
+    """Small answers, from a thread for each connection."""
+    serve(nhttp.create_server(handler, share_thread=False))
+
+
 def nhttp_pin_threads_hello() -> None:
     """Small answers, from threads that stay on one core."""
     serve(nhttp.create_server(handler, pin_threads=True))

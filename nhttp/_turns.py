@@ -86,6 +86,8 @@ class Turns:
         self._guarded = False
         self._seen: int = 0  # `_count`, when it looked last
         self._quiet = 0  # looks since the last turn
+        self._leader = 0  # the system's number of the thread that leads
+        self._waited = 0.0  # what `_waited_for_a_core` had said of it then
         self._lasted = -math.inf  # when a turn was found to last
         self._apart_until = -math.inf
 
@@ -182,6 +184,9 @@ class Turns:
 
     def _lead(self, epoll: select.epoll, reign: int) -> None:
         """Wait for octets and take turns, until another thread does so or nobody rests."""
+        with self._lock:
+            if self._reign == reign:
+                self._leader = threading.get_native_id()
         try:
             while self._take_all(epoll, reign):
                 pass
@@ -242,24 +247,33 @@ class Turns:
     # The timer thread.
 
     def _look(self) -> None:
-        """See whether a turn lasts, and come back while there are turns."""
+        """See whether turns last, and come back while there are turns."""
+        waited = _waited_for_a_core(self._leader)
         with self._lock:
-            connection = self._turn
-            if self._count != self._seen:
-                self._seen = self._count
-                self._quiet = 0
-            elif connection is not None:
-                self._pass_on(connection)
-                self._keep_apart(now() - self._lasted < OFTEN_SECONDS)
-                self._lasted = now()
-            else:
-                self._quiet += 1
-            if self._busy >= LOOK_SECONDS:
-                self._keep_apart(self._busy > self._timed * LONG_SECONDS)
+            if waited - self._waited < LOOK_SECONDS / 2:
+                self._judge()
+            else:  # it is not the turns that take long
                 self._busy, self._timed = 0.0, 0
+            self._waited = waited
+            if self._count == self._seen and self._turn is None:
+                self._quiet += 1
+            else:
+                self._quiet = 0
+            self._seen = self._count
             self._guarded = False
             if self._quiet < QUIET_LOOKS:
                 self._come_back()
+
+    def _judge(self) -> None:
+        """Deal with a turn that lasts, and with many that last a little."""
+        connection = self._turn
+        if connection is not None and self._count == self._seen:
+            self._pass_on(connection)
+            self._keep_apart(now() - self._lasted < OFTEN_SECONDS)
+            self._lasted = now()
+        if self._busy >= LOOK_SECONDS:
+            self._keep_apart(self._busy > self._timed * LONG_SECONDS)
+            self._busy, self._timed = 0.0, 0
 
     def _come_back(self) -> None:
         """Have the timer thread look again; `_lock` is held."""
@@ -281,6 +295,15 @@ class Turns:
         self._turn = None
         self._guarded = False
         self._abdicate()
+
+
+def _waited_for_a_core(thread: int) -> float:
+    """How many seconds a thread was ready to run and others ran; 0.0 where nobody knows."""
+    try:
+        with open(f"/proc/self/task/{thread}/schedstat") as file:  # noqa: PTH123 - often
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 _turns = Turns()

@@ -14,17 +14,24 @@ import subprocess
 import tempfile
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-__all__ = ["ROOT", "Process", "can_pin", "memory", "output_of", "pinned", "running"]
+__all__ = ["ROOT", "CpuTime", "Process", "can_pin", "memory", "output_of", "pinned", "running"]
 
 ROOT = Path(__file__).parents[1]
 READY = 60.0  # seconds
+
+
+class CpuTime(NamedTuple):
+    """Seconds: all of it, and those in the kernel."""
+
+    total: float
+    kernel: float
 
 
 @attrs.frozen
@@ -43,17 +50,19 @@ class Process:
         """Give a field of ``/proc/PID/status`` in octets: ``VmRSS`` now, ``VmHWM`` at its peak."""
         return memory(self.popen.pid, field)
 
-    def cpu(self) -> float | None:
-        """Give the seconds of CPU that it and its children have used; None: cannot be known."""
-        ticks = 0
+    def cpu(self) -> CpuTime | None:
+        """Give the CPU time that it and its children have used; None: cannot be known."""
+        user = kernel = 0
         for path in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError):  # it has ended meanwhile
                 fields = (
                     path.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
                 )
                 if int(fields[2]) == self.popen.pid:  # the group is named for the one we started
-                    ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK") if ticks else None
+                    user += int(fields[11])
+                    kernel += int(fields[12])
+        tick = 1 / os.sysconf("SC_CLK_TCK")
+        return CpuTime((user + kernel) * tick, kernel * tick) if user + kernel else None
 
     def ask(self, line: str, seconds: float) -> list[str]:
         """Write a line, and give the words of the one that comes back."""

@@ -59,7 +59,7 @@ def test_server_scenario() -> None:
     arguments = ["--seconds", "1", "--free", "--cases", "hello, 50", "--peers", "nhttp"]
     found = measure("server", *arguments)
     assert {series["peer"] for series in found["series"]} == {"nhttp"}
-    assert {series["metric"] for series in found["series"]} == {"rate", "p99", "cpu"}
+    assert {series["metric"] for series in found["series"]} == {"rate", "p99", "cpu", "kernel"}
     assert all(series["median"] > 0 for series in found["series"])
     assert found["verdicts"] == []  # there was nobody to compare with
 
@@ -69,6 +69,22 @@ def test_client_scenario() -> None:
     found = measure("client", *arguments)
     assert cases(found) == {"8 threads"}
     assert all(series["median"] > 0 for series in found["series"])
+
+
+def test_profile_scenario() -> None:
+    found = measure("profile")
+    layers: dict[tuple[str, str], dict[str, float]] = {}
+    for series in found["series"]:
+        layers.setdefault((series["case"], series["metric"]), {})[series["peer"]] = series["median"]
+    assert len(layers) == 2 * len({case for case, _ in layers}) == 8
+    for counted in layers.values():
+        whole = counted.pop("all of it")
+        assert whole == pytest.approx(sum(counted.values()))
+    server = layers["server, small GET", "calls"]
+    assert server["connection"] >= 1
+    assert server["parser"] >= 1
+    assert "agent" not in server
+    assert layers["client, small GET", "instructions"]["agent"] >= 1
 
 
 @needs_proc

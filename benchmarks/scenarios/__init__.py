@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from benchmarks.scenarios import client, connections, parser, server, start, stop, streams, tls
+from benchmarks.scenarios import (
+    client,
+    connections,
+    parser,
+    profile,
+    server,
+    start,
+    stop,
+    streams,
+    tls,
+)
 
 if TYPE_CHECKING:
     from benchmarks.options import Options
@@ -31,4 +41,5 @@ SCENARIOS: dict[str, Scenario] = {
     "stop": stop,
     "start": start,
     "tls": tls,
+    "profile": profile,
 }

@@ -1,7 +1,7 @@
 """A server's requests per second, the latency of the slowest hundredth, CPU time; under wrk.
 
-*cpu* is what a request costs the server, in user's and system's time, over all its threads and
-processes: it depends least on what else the machine does.
+*cpu* is what a request costs the server, over all its threads and processes: it depends least on
+what else the machine does. *kernel* is the part of it that is spent in system calls.
 *free*: server and wrk share all CPUs, as they happen to be scheduled. *pinned*: the server has CPU
 0 and wrk CPU 1, so that threads do not hand the interpreter lock from one CPU to another.
 """
@@ -24,7 +24,7 @@ from benchmarks.wrk import Load, body_script, wrk
 
 if TYPE_CHECKING:
     from benchmarks.options import Options
-    from benchmarks.processes import Process
+    from benchmarks.processes import CpuTime, Process
     from benchmarks.results import Results
 
 __all__ = ["add_load", "cpus", "measure"]
@@ -32,6 +32,7 @@ __all__ = ["add_load", "cpus", "measure"]
 RATE = Metric("rate", "req/s", higher_is_better=True)
 P99 = Metric("p99", "ms", higher_is_better=False)
 CPU = Metric("cpu", "µs/req", higher_is_better=False)
+KERNEL = Metric("kernel", "µs/req", higher_is_better=False)
 ROUNDS = 5
 SECONDS = 2
 READY = 20.0
@@ -139,14 +140,16 @@ def add_load(
     placement: str,
     peer: str,
     found: Load,
-    before: float | None,
-    after: float | None,
+    before: CpuTime | None,
+    after: CpuTime | None,
 ) -> None:
     """Add what wrk found, and what CPU time the server spent, by its clock before and after."""
     results.add(case, placement, peer, RATE, found.rate)
     results.add(case, placement, peer, P99, found.p99)
     if before is not None and after is not None:
-        results.add(case, placement, peer, CPU, (after - before) / found.requests * 1e6)
+        share = 1e6 / found.requests
+        results.add(case, placement, peer, CPU, (after.total - before.total) * share)
+        results.add(case, placement, peer, KERNEL, (after.kernel - before.kernel) * share)
 
 
 def takes_part(peer: Peer, case: Case) -> bool:

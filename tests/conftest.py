@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib
 import os
 import signal
 import socket
@@ -21,7 +23,7 @@ from nhttp._timers import THREAD_NAME as TIMERS_NAME
 from nhttp._watcher import THREAD_NAME as WATCHER_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 SETTLE_SECONDS = 5.0  # what a thread has to end, or a finalizer to run, once the test is over
 PATIENCE = 50  # milliseconds before the garbage is collected, which costs more than most tests
@@ -53,6 +55,35 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def shared_bytecode(base: Path) -> str:
+    """Where this run's processes share their bytecode, if the usual places are not to be used."""
+    return str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "bytecode")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Have each of several processes compile a share of the tests, and find the rest compiled.
+
+    All of them collect all tests, and rewriting the assertions is most of that.
+    """
+    folders = [session.config.invocation_params.dir / name for name in session.config.args]
+    if "PYTEST_XDIST_WORKER" not in os.environ or not all(map(Path.is_dir, folders)):
+        return (yield)
+    with pytest.MonkeyPatch.context() as patch:
+        if sys.dont_write_bytecode:
+            base = Path(session.config.option.basetemp)
+            patch.setattr(sys, "pycache_prefix", shared_bytecode(base))
+            patch.setattr(sys, "dont_write_bytecode", False)
+        files = sorted(file for folder in folders for file in folder.rglob("test_*.py"))
+        number = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+        for file in files[number :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]:
+            if str(file.parent) not in sys.path:
+                sys.path.insert(0, str(file.parent))
+            with contextlib.suppress(Exception, pytest.skip.Exception):  # it is told when collected
+                importlib.import_module(file.stem)
+        return (yield)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Where no bytecode is to be written, have the interpreters that tests start share theirs.
@@ -62,7 +93,8 @@ def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if sys.dont_write_bytecode:
             patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-            patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
+            base = tmp_path_factory.getbasetemp()
+            patch.setenv("PYTHONPYCACHEPREFIX", shared_bytecode(base))
         yield
 
 

@@ -105,9 +105,10 @@ class Replay:
     def answer(self, peer: socket.socket) -> None:
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sent = 0
+        reading = True
         try:
             for piece in self.pieces:
-                self.wait_taken(sent)
+                reading = reading and self.wait_taken(sent)
                 peer.sendall(piece)
                 sent += len(piece)
             if self.half_close:
@@ -115,12 +116,18 @@ class Replay:
         finally:
             self.all_sent.set()
 
-    def wait_taken(self, octets: int) -> None:
-        """Wait until the client has taken what was sent: then it comes in pieces for it, too."""
-        if octets:
-            made = self.agent.made[0]
-            with made.taken:
-                made.taken.wait_for(lambda: made.bytes_read >= octets or made.destroyed, 0.02)
+    def wait_taken(self, octets: int) -> bool:
+        """Wait until the client has taken what was sent: then it comes in pieces for it, too.
+
+        False: it has got all that it wanted, so that there is nothing more to wait for.
+        """
+        if not octets:
+            return True
+        made = self.agent.made[0]
+        with made.taken:
+            return made.taken.wait_for(
+                lambda: made.bytes_read >= octets or made.destroyed, timeout=0.05
+            )
 
     def close(self) -> None:
         port, self.port = self.port, 0

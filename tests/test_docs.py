@@ -1,8 +1,9 @@
 """The documentation is held to the code.
 
 Every fenced ``python`` block of README.md and docs/ is a program. It is compiled, mypy reads it
-with the project's strict settings, and it is run: on port 0 where it says ``listen(8000, ...)``,
-and with a few requests in the place of `serve_forever`. Comments before a block say otherwise:
+with the project's strict settings (in typing/test_typing.py), and it is run: on port 0 where it
+says ``listen(8000, ...)``, and with a few requests in the place of `serve_forever`. Comments before
+a block say otherwise:
 
     <!-- try: POST /upload -> 201 -->    the request to make instead of "GET / -> 200"; repeatable
     <!-- fragment -->                    no program: compiled only
@@ -25,18 +26,16 @@ import importlib
 import importlib.util
 import inspect
 import io
-import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 from collections import Counter
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from docs_support import EXAMPLES, PAGES, ROOT, Example
 from https_support import write_files
 
 import nhttp
@@ -44,11 +43,10 @@ from nhttp import net
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from types import ModuleType
 
-ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "nhttp"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SECONDS = 10.0  # a request that takes this long has failed
 BODY = b"hello"  # what a request with a body carries
 
@@ -56,67 +54,6 @@ BODY = b"hello"  # what a request with a body carries
 # --- the pages ---------------------------------------------------------------------------------
 
 
-class Example(NamedTuple):
-    """A fenced ``python`` block."""
-
-    page: Path
-    line: int  # of its first line of code
-    source: str
-    comments: str  # those right above it
-
-    @property
-    def name(self) -> str:
-        return f"{self.page.stem}_{self.line}"
-
-    @property
-    def is_program(self) -> bool:
-        return "<!-- fragment -->" not in self.comments
-
-    @property
-    def is_peer(self) -> bool:
-        return "<!-- peer -->" in self.comments
-
-    @property
-    def needs_peer(self) -> bool:
-        return "8000" in self.source and "listen(8000" not in self.source
-
-    @property
-    def prints(self) -> list[str]:
-        """The lines that it is said to print."""
-        found = re.findall(r"\bprint\(.*\)  # (.+)", self.source)
-        return [line for each in found for line in each.split("  # ")]
-
-    @property
-    def tries(self) -> list[tuple[str, str, int]]:
-        """The requests to make, each with the status that is to be answered."""
-        found = re.findall(r"<!-- try: (\S+) (\S+) -> (\d+) -->", self.comments)
-        return [(method, url, int(status)) for method, url, status in found] or [("GET", "/", 200)]
-
-    @property
-    def file(self) -> str:
-        """The source with each line where it stands in the page."""
-        return "\n" * (self.line - 1) + self.source
-
-
-_BLOCK = re.compile(
-    r"(?P<comments>(?:^ *<!--[^\n]*-->\n)*)^(?P<indent> *)```python[^\n]*\n(?P<source>.*?)^ *```$",
-    re.MULTILINE | re.DOTALL,
-)
-
-
-def examples() -> list[Example]:
-    found: list[Example] = []
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        for match in _BLOCK.finditer(text):
-            line = text.count("\n", 0, match.start("source")) + 1
-            indent = len(match["indent"])
-            source = "".join(each[indent:] or "\n" for each in match["source"].splitlines(True))
-            found.append(Example(page, line, source, match["comments"]))
-    return found
-
-
-EXAMPLES = examples()
 (PEER,) = (example for example in EXAMPLES if example.is_peer)
 
 
@@ -140,32 +77,6 @@ def test_there_are_examples() -> None:
 @pytest.mark.parametrize("example", EXAMPLES, ids=by_name)
 def test_example_compiles(example: Example) -> None:
     compile(example.source, f"{example.page}:{example.line}", "exec")
-
-
-def test_examples_are_typed(tmp_path: Path) -> None:
-    files: list[Path] = []
-    for example in EXAMPLES:
-        if example.is_program:
-            files.append(tmp_path / f"{example.name}.py")
-            files[-1].write_text(example.file, encoding="utf-8")
-    # Unresolved imports of what only other extras install are no concern of this test.
-    command = [
-        sys.executable,
-        "-m",
-        "mypy",
-        "--config-file",
-        "pyproject.toml",
-        "--no-error-summary",
-    ]
-    checked = subprocess.run(
-        [*command, *map(str, files)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "NO_COLOR": "1"},
-    )
-    assert not checked.returncode, checked.stdout + checked.stderr
 
 
 class Visitor:

@@ -11,6 +11,8 @@ Behind ``# E:`` stand alternatives, separated by `` | ``. Each checker must repo
 line whose code is one of them, or whose message contains one; it may report others there besides.
 So a line that both refuse names a code or some words of each.
 
+mypy must find nothing in the examples of the documentation either.
+
 To cover another class, add a file ``cases/<module>_case.py``; nothing here changes. Three things
 help: keep a statement that must fail on one line, as checkers disagree on which line of a longer
 one they name; state what must be inferred with `typing.assert_type`; but what a lambda is given, by
@@ -29,6 +31,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from docs_support import EXAMPLES
 
 ROOT = Path(__file__).parents[2]
 CASES = sorted(Path(__file__).with_name("cases").glob("*_case.py"))
@@ -84,15 +87,20 @@ def run(command: list[str], environment: dict[str, str]) -> subprocess.Completed
 
 
 @pytest.fixture(scope="session")
-def mypy_findings() -> dict[Path, list[Finding]]:
-    """Run mypy over all cases, once.
+def mypy_findings(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, list[Finding]]:
+    """Run mypy over all cases, and the examples of the documentation, once.
 
     In a process of its own: what it leaves in memory would slow down every test that comes after.
     """
-    command = [sys.executable, "-m", "mypy", "--strict", "--output", "json", *map(str, CASES)]
+    files = list(CASES)
+    for example in EXAMPLES:
+        if example.is_program:
+            files.append(tmp_path_factory.getbasetemp() / f"{example.name}.py")
+            files[-1].write_text(example.file, encoding="utf-8")
+    command = [sys.executable, "-m", "mypy", "--strict", "--output", "json", *map(str, files)]
     result = run(command, dict(os.environ))
     assert result.returncode in (0, 1), result.stderr
-    found: dict[Path, list[Finding]] = {case: [] for case in CASES}
+    found: dict[Path, list[Finding]] = {file: [] for file in files}
     for line in result.stdout.splitlines():
         item: dict[str, Any] = json.loads(line)
         if item["severity"] == "error":
@@ -144,9 +152,10 @@ class TestCase:
 
 
 def test_mypy_finds_nothing_outside_the_cases(mypy_findings: dict[Path, list[Finding]]) -> None:
-    """An error in the package itself would make the verdicts on the cases worthless."""
-    elsewhere = {str(path): found for path, found in mypy_findings.items() if path not in CASES}
-    assert elsewhere == {}
+    """The documentation's examples are typed; so is the package, or no verdict were worth much."""
+    elsewhere = {path: found for path, found in mypy_findings.items() if path not in CASES}
+    assert len(elsewhere) >= sum(example.is_program for example in EXAMPLES) > 0
+    assert {str(path): found for path, found in elsewhere.items() if found} == {}
 
 
 class TestComplaints:

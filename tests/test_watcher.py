@@ -6,143 +6,21 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import socket
-import struct
-import subprocess
-import sys
 import threading
 import weakref
-from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from watcher_support import SECONDS, Calls, Ending, Hooked, Pairs, WatcherTests, reset, settle
 
-from nhttp import _watcher
-from nhttp._watcher import THREAD_NAME, EpollPoller, Poller, SelectorPoller, Watch, Watcher
+from nhttp._watcher import THREAD_NAME, Poller, SelectorPoller
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-SECONDS = 20.0  # a wait that takes this long has failed
-
-POLLERS: list[type[EpollPoller | SelectorPoller]] = [SelectorPoller]
-if hasattr(select, "epoll"):
-    POLLERS.append(EpollPoller)
+    from collections.abc import Callable
 
 
-class Pairs:
-    """Connected sockets, closed with the test."""
-
-    def __init__(self, stack: ExitStack, family: str) -> None:
-        self._stack = stack
-        self._family = family
-
-    def make(self) -> tuple[socket.socket, socket.socket]:
-        if self._family == "unix":
-            pair = socket.socketpair()
-        else:
-            with socket.create_server(("127.0.0.1", 0)) as server:
-                near = socket.create_connection(server.getsockname())
-                pair = near, server.accept()[0]
-        for sock in pair:
-            self._stack.enter_context(sock)
-        return pair
-
-
-@pytest.fixture(params=["tcp", "unix"])
-def pairs(request: pytest.FixtureRequest) -> Iterator[Pairs]:
-    with ExitStack() as stack:
-        yield Pairs(stack, request.param)
-
-
-@pytest.fixture
-def tcp() -> Iterator[Pairs]:
-    with ExitStack() as stack:
-        yield Pairs(stack, "tcp")
-
-
-class Calls:
-    """A callback that counts."""
-
-    def __init__(self) -> None:
-        self.threads: list[threading.Thread] = []
-        self._called = threading.Event()
-
-    def __call__(self) -> None:
-        self.threads.append(threading.current_thread())
-        self._called.set()
-
-    @property
-    def count(self) -> int:
-        return len(self.threads)
-
-    def wait(self) -> threading.Thread:
-        """Wait for the first call, and give the thread that it came on."""
-        assert self._called.wait(SECONDS)
-        return self.threads[0]
-
-
-class Ending(Watcher):
-    """A watcher whose thread ends with the test."""
-
-    def end(self) -> None:
-        self._idle_seconds = 0.0
-        for watch in list(self._watches.values()):
-            watch.cancel()
-        near, far = socket.socketpair()
-        with near, far:
-            calls = Calls()
-            self.watch(near, calls)
-            far.close()
-            join(calls.wait())
-
-
-def join(thread: threading.Thread) -> None:
-    thread.join(SECONDS)
-    assert not thread.is_alive()
-
-
-@pytest.fixture(params=POLLERS)
-def poller(request: pytest.FixtureRequest) -> Callable[[], Poller]:
-    kind: Callable[[], Poller] = request.param
-    return kind
-
-
-@pytest.fixture
-def watcher(poller: Callable[[], Poller]) -> Iterator[Ending]:
-    watcher = Ending(poller, idle_seconds=SECONDS)
-    yield watcher
-    watcher.end()
-
-
-def settle(watcher: Watcher, pairs: Pairs) -> None:
-    """Wait until the watcher has seen all that had happened when this was called.
-
-    Two rounds: in the first, another socket's turn may come after this one's.
-    """
-    for _ in range(2):
-        near, far = pairs.make()
-        calls = Calls()
-        watcher.watch(near, calls)
-        far.close()
-        calls.wait()
-
-
-def fill(sock: socket.socket) -> None:
-    """Send until no more fits."""
-    while True:
-        sock.send(bytes(65536))
-
-
-def reset(sock: socket.socket) -> None:
-    """Close a TCP socket so that its peer gets a reset."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
-
-
-class TestWatch:
+class TestWatch(WatcherTests):
     def test_fires_when_the_peer_closes(self, watcher: Ending, pairs: Pairs) -> None:
         near, far = pairs.make()
         calls = Calls()
@@ -261,7 +139,7 @@ class TestWatch:
         settle(watcher, pairs)
 
 
-class TestWatchReadable:
+class TestWatchReadable(WatcherTests):
     def test_fires_when_data_arrives(self, watcher: Ending, pairs: Pairs) -> None:
         near, far = pairs.make()
         calls = Calls()
@@ -294,7 +172,7 @@ class TestWatchReadable:
         calls.wait()
 
 
-class TestCancel:
+class TestCancel(WatcherTests):
     def test_what_was_cancelled_does_not_fire(self, watcher: Ending, pairs: Pairs) -> None:
         near, far = pairs.make()
         calls = Calls()
@@ -361,25 +239,7 @@ class TestCancel:
         assert reference() is None
 
 
-class Hooked:
-    """A poller that does something between what the kernel said and the watcher's hearing it."""
-
-    def __init__(self, inner: Poller) -> None:
-        self._inner = inner
-        self.add = inner.add
-        self.remove = inner.remove
-        self.confirm = inner.confirm
-        self.close = inner.close
-        self.hook: Callable[[list[int]], None] | None = None
-
-    def wait(self, timeout: float, /) -> list[int]:
-        found = self._inner.wait(timeout)
-        if self.hook is not None:
-            self.hook(found)
-        return found
-
-
-class TestDescriptors:
+class TestDescriptors(WatcherTests):
     """The kernel speaks of descriptors; they pass from one socket to the next."""
 
     @pytest.mark.parametrize("readable", [False, True])
@@ -430,194 +290,3 @@ class TestDescriptors:
             peer.close()
             second.wait()
         assert first.count == 0
-
-    def test_confirming_what_is_no_longer_registered_does_no_harm(
-        self, poller: Callable[[], Poller], pairs: Pairs
-    ) -> None:
-        near, _ = pairs.make()
-        watch = Watch(Watcher(), near, Calls(), readable=False)
-        this = poller()
-        this.add(watch)
-        this.remove(watch)
-        assert not this.confirm(watch)
-        this.remove(watch)
-        this.close()
-
-
-class TestPollers:
-    """Each by itself, without a thread."""
-
-    def test_what_is_not_confirmed_goes_on_being_watched(
-        self, poller: Callable[[], Poller], pairs: Pairs
-    ) -> None:
-        near, far = pairs.make()
-        watch = Watch(Watcher(), near, Calls(), readable=True)
-        each = poller()
-        each.add(watch)
-        for _ in range(3):
-            far.sendall(b"x")
-            assert near.fileno() in each.wait(SECONDS)
-            assert near.recv(1) == b"x"
-            assert not each.confirm(watch)  # somebody has read it meanwhile
-        each.close()
-
-    def test_data_that_nobody_reads_is_not_seen_again_and_again(
-        self, poller: Callable[[], Poller], pairs: Pairs
-    ) -> None:
-        near, far = pairs.make()
-        watch = Watch(Watcher(), near, Calls(), readable=False)
-        each = poller()
-        each.add(watch)
-        far.sendall(b"x")
-        if near.fileno() in each.wait(0.0):
-            assert not each.confirm(watch)
-        assert each.wait(0.0) == []
-        each.close()
-
-    def test_a_selector_that_waits_is_woken_by_what_is_added(self, pairs: Pairs) -> None:
-        near, _ = pairs.make()
-        each = SelectorPoller()
-        each.add(Watch(Watcher(), near, Calls(), readable=True))
-        assert each.wait(SECONDS) == [each._woken.fileno()]
-        assert each.wait(0.0) == []
-        each.close()
-
-    def test_closing_gives_the_descriptors_back(self, poller: Callable[[], Poller]) -> None:
-        each: Any = poller()
-        each.close()
-        if isinstance(each, SelectorPoller):
-            assert each._selector.get_map() is None
-            assert each._woken.fileno() == each._waker.fileno() == -1
-        else:
-            assert each._epoll.closed
-
-
-class TestThread:
-    def test_ends_when_nothing_is_watched_and_comes_back(
-        self, poller: Callable[[], Poller], pairs: Pairs
-    ) -> None:
-        watcher = Watcher(poller, idle_seconds=0.0)
-        threads: set[threading.Thread] = set()
-        for _ in range(2):
-            near, far = pairs.make()
-            calls = Calls()
-            watcher.watch(near, calls)
-            far.close()
-            thread = calls.wait()
-            join(thread)
-            threads.add(thread)
-        assert len(threads) == 2
-        assert watcher._poller is None
-
-    def test_stays_while_something_is_watched(
-        self, poller: Callable[[], Poller], pairs: Pairs
-    ) -> None:
-        hooked = Hooked(poller())
-        watcher = Watcher(lambda: hooked, idle_seconds=0.0)
-        idle = threading.Semaphore(0)
-
-        def count(found: list[int]) -> None:
-            if not found:
-                idle.release()
-
-        near, far = pairs.make()
-        calls = Calls()
-        hooked.hook = count
-        with watcher._lock:
-            watcher.watch(near, calls)
-        for _ in range(3):
-            assert idle.acquire(timeout=SECONDS)
-        far.close()
-        join(calls.wait())
-
-    def test_a_thread_that_cannot_start_leaves_everything_as_it_was(
-        self, watcher: Ending, pairs: Pairs, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def start(thread: threading.Thread) -> None:
-            raise RuntimeError("can't start new thread")
-
-        near, far = pairs.make()
-        calls = Calls()
-        with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", start)
-            with pytest.raises(RuntimeError, match="can't start new thread"):
-                watcher.watch(near, calls)
-        assert watcher._poller is None
-        watcher.watch(near, calls)
-        far.close()
-        calls.wait()
-
-    def test_waking_it_never_blocks(self, pairs: Pairs) -> None:
-        this = SelectorPoller()
-        with pytest.raises(BlockingIOError):
-            fill(this._waker)
-        near, far = pairs.make()
-        watch = Watch(Watcher(), near, Calls(), readable=False)
-        this.add(watch)
-        far.close()
-        while near.fileno() not in this.wait(0.0):
-            pass
-        assert this.confirm(watch)
-        this.close()
-
-    def test_everything_is_forgotten_after_a_fork(
-        self, poller: Callable[[], Poller], pairs: Pairs
-    ) -> None:
-        closed: list[Hooked] = []
-
-        class Parents(Hooked):
-            """The poller of a thread that is not in this process."""
-
-            def __init__(self) -> None:
-                super().__init__(poller())
-                inner_close = self.close
-
-                def close() -> None:
-                    inner_close()
-                    closed.append(self)
-
-                self.close = close
-
-        watcher = Ending(poller, idle_seconds=SECONDS)
-        watcher.after_fork()
-        parents = watcher._poller = Parents()
-        near, far = pairs.make()
-        first, second = Calls(), Calls()
-        watch = watcher.watch(near, first)
-        watcher.after_fork()
-        assert closed == [parents]
-        assert not watch.cancel()
-        watcher.watch(near, second)
-        far.close()
-        second.wait()
-        assert first.count == 0
-        watcher.end()
-
-    @pytest.mark.parametrize("method", ["watch", "watch_readable"])
-    def test_works_in_a_forked_child(self, method: str) -> None:
-        lines = [
-            "import os, socket, sys, threading",
-            f"from nhttp._watcher import {method} as watch",
-            "near, far = socket.socketpair()",
-            "fired = threading.Event()",
-            "watch(near, fired.set)",
-            "child = os.fork()",
-            "if child:",
-            "    _, status = os.waitpid(child, 0)",
-            "    far.close()",
-            f"    if not fired.wait({SECONDS}): sys.exit(2)",
-            "    sys.exit(os.waitstatus_to_exitcode(status))",
-            "far.close()",
-            "near, far = socket.socketpair()",
-            "watch(near, fired.set)",
-            "far.close()",
-            f"sys.exit(0 if fired.wait({SECONDS}) else 1)",
-        ]
-        root = Path(_watcher.__file__).parents[1]
-        result = subprocess.run(
-            [sys.executable, "-W", "ignore::DeprecationWarning", "-c", "\n".join(lines)],
-            env={**os.environ, "PYTHONPATH": str(root)},
-            timeout=2 * SECONDS,
-            check=False,
-        )
-        assert result.returncode == 0

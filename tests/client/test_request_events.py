@@ -15,12 +15,11 @@ from support import SECONDS, Recorder, in_thread
 from nhttp import _threads
 from nhttp._agent.agent import Agent
 from nhttp.client import ClientRequest, Information, get, request
-from nhttp.errors import ConnectionReset, StateError
+from nhttp.errors import StateError
 
 if TYPE_CHECKING:
     from nhttp.headers import HeaderInput
     from nhttp.incoming import IncomingMessage
-    from nhttp.net import Socket
 
 ONCE = ("socket", "finish", "close", "abort", "error")
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
@@ -85,46 +84,6 @@ def test_error_in_callback_style_comes_once() -> None:
         assert recorder.wait("error")[0].code == "ECONNRESET"
 
 
-@pytest.mark.parametrize("when", ["before", "after", "blocking"])
-def test_continue(when: str) -> None:
-    def script(peer: Peer) -> None:
-        assert b"Expect: 100-continue" in peer.read_head()
-        peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        assert peer.read(4) == b"body"
-        peer.send(OK)
-        peer.read_all()
-
-    headers: HeaderInput = {"Expect": "100-continue", "Content-Length": 4}
-    with scripted(script) as server:
-        req = request(server.url, method="POST", headers=headers)
-        if when == "blocking":
-            assert req.wait_continue(SECONDS)
-            assert req.wait_continue()
-            req.end("body")
-        else:
-            if when == "after":
-                req.flush_headers()
-            req.on("continue", lambda: req.end("body"))
-        assert req.get_response(SECONDS).read() == b"ok"
-
-
-@pytest.mark.parametrize("seconds", [10 * 365 * 86400, math.inf])
-def test_a_wait_may_be_longer_than_the_system_can_count(seconds: float) -> None:
-    def script(peer: Peer) -> None:
-        peer.read_head()
-        peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        assert peer.read(4) == b"body"
-        peer.send(OK)
-        peer.read_all()
-
-    headers: HeaderInput = {"Expect": "100-continue", "Content-Length": 4}
-    with scripted(script) as server:
-        req = request(server.url, method="POST", headers=headers)
-        assert req.wait_continue(seconds)
-        req.end("body")
-        assert req.get_response(seconds).read() == b"ok"
-
-
 def test_a_wait_for_another_thread_to_read_may_be_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -146,40 +105,6 @@ def test_a_wait_for_another_thread_to_read_may_be_for_ever(
         assert req.get_response(math.inf).read() == b"ok"
 
 
-def test_wait_continue_when_a_final_answer_comes_instead() -> None:
-    refusal = b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno"
-    with scripted(answer(refusal)) as server:
-        req = request(server.url, method="POST", headers={"Expect": "100-continue"})
-        assert not req.wait_continue(SECONDS)
-        assert not req.wait_continue()
-        with req as response:
-            assert (response.status_code, response.read()) == (417, b"no")
-
-
-def test_wait_continue_in_vain() -> None:
-    def script(peer: Peer) -> None:
-        peer.read_head()
-        assert peer.read(9) == b"4\r\nbody\r\n"
-        peer.send(OK)
-        peer.read_all()
-
-    with scripted(script) as server:
-        req = request(server.url, method="POST", headers={"Expect": "100-continue"})
-        with pytest.raises(TimeoutError):
-            req.wait_continue(0.01)
-        req.end("body")
-        with pytest.raises(StateError):
-            req.write("more")
-        assert req.get_response().read() == b"ok"
-
-
-def test_wait_continue_fails_with_the_connection() -> None:
-    with scripted(Peer.read_head) as server:
-        req = request(server.url, method="POST", headers={"Expect": "100-continue"})
-        with pytest.raises(ConnectionResetError):
-            req.wait_continue()
-
-
 def test_information() -> None:
     hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
     with scripted(answer(hints + OK)) as server:
@@ -192,96 +117,6 @@ def test_information() -> None:
         ]
         assert got[0].headers["link"] == "</a>"
         assert got[0].raw_headers == ["Link", "</a>"]
-
-
-def echo_tunnel(peer: Peer, line: bytes) -> None:
-    peer.read_head()
-    peer.send(line + b"first ")
-    assert peer.read(4) == b"ping"
-    peer.send(b"pong")
-    peer.end()
-    peer.read_all()
-
-
-class Tunnel:
-    """A listener for 'connect' or 'upgrade' that takes all that comes."""
-
-    def __init__(self) -> None:
-        self.over = threading.Event()
-        self.calls: list[tuple[int, bytes]] = []
-
-    def __call__(self, response: IncomingMessage, sock: Socket, head: bytes) -> None:
-        sock.write("ping")
-        self.calls.append((response.status_code, head + sock.read()))
-        sock.end()
-        self.over.set()
-
-
-@pytest.mark.parametrize("order", ["before", "after", "chained"])
-@pytest.mark.parametrize("event", ["connect", "upgrade"])
-def test_tunnels(event: Any, order: str) -> None:
-    line = SWITCHED if event == "upgrade" else b"HTTP/1.1 200 Connected\r\n\r\n"
-    method = "CONNECT" if event == "connect" else "GET"
-    with scripted(lambda peer: echo_tunnel(peer, line)) as server:
-        tunnel = Tunnel()
-        path = "example.com:80" if event == "connect" else "/"
-        headers: HeaderInput = UPGRADE if event == "upgrade" else {}
-        with Agent(keep_alive=True) as agent:
-            req = request(server.url, method=method, path=path, headers=headers, agent=agent)
-            if order == "before":
-                req.on(event, tunnel).end()
-            else:
-                req.end()
-                if order == "chained":
-                    req.on("error", lambda _: tunnel.over.set())
-                req.on(event, tunnel)
-            assert tunnel.over.wait(SECONDS)
-            assert tunnel.calls == [(101 if event == "upgrade" else 200, b"first pong")]
-            assert not agent.sockets
-            assert not agent.free_sockets
-            with pytest.raises(StateError):
-                req.get_response(SECONDS)
-
-
-@pytest.mark.parametrize("style", ["callbacks", "blocking"])
-@pytest.mark.parametrize("event", ["connect", "upgrade"])
-def test_a_tunnel_that_nobody_listens_for_is_closed(event: str, style: str) -> None:
-    line = SWITCHED if event == "upgrade" else b"HTTP/1.1 200 Connected\r\n\r\n"
-    ended = threading.Event()
-
-    def script(peer: Peer) -> None:
-        peer.read_head()
-        peer.send(line)
-        assert peer.read_all() == b""
-        ended.set()
-
-    with scripted(script) as server:
-        method = "CONNECT" if event == "connect" else "GET"
-        path = "example.com:80" if event == "connect" else "/"
-        req = request(server.url, method=method, path=path, headers=UPGRADE)
-        if style == "callbacks":
-            recorder = Recorder(req, "error", "response", "close")
-            req.end()
-            recorder.wait("close")
-            assert recorder.names == ["error", "close"]
-        else:
-            req.end()
-            with pytest.raises(ConnectionReset):
-                req.get_response()
-        assert ended.wait(SECONDS)
-
-
-@pytest.mark.parametrize("status", [300, 407])
-def test_a_proxy_may_refuse_to_connect(status: int) -> None:
-    refusal = b"HTTP/1.1 %d No\r\nContent-Length: 2\r\n\r\nno" % status
-    with scripted(answer(refusal)) as server:
-        req = request(server.url, method="CONNECT", path="example.com:80")
-        tunnel = Tunnel()
-        req.on("connect", tunnel)
-        req.end()
-        response = req.get_response(SECONDS)
-        assert (response.status_code, response.read()) == (status, b"no")
-        assert not tunnel.calls
 
 
 def test_a_response_listener_behind_another_one_loses_nothing() -> None:
@@ -517,29 +352,6 @@ def test_a_late_listener_gets_the_response_that_somebody_holds() -> None:
         again: list[IncomingMessage] = []
         req.on("response", again.append).once("response", again.append)
         assert again == held * 2
-
-
-def test_a_tunnel_outlives_its_request() -> None:
-    def script(peer: Peer) -> None:
-        peer.read_head()
-        peer.send(SWITCHED)
-        peer.send(peer.read(4))
-
-    with scripted(script) as server:
-        tunnels: list[Socket] = []
-        req = request(server.url, headers=UPGRADE, timeout=SECONDS)
-        recorder = Recorder(req, "close")
-        req.on("upgrade", lambda _response, socket, _head: tunnels.append(socket))
-        req.end()
-        recorder.wait("close")
-        req.destroy()
-        [tunnel] = tunnels
-        assert not tunnel.destroyed
-        assert tunnel._on_idle is None
-        echo = Recorder(tunnel, "data", "close")
-        tunnel.end("ping")
-        echo.wait("close")
-        assert echo.data() == b"ping"
 
 
 def test_leaving_a_with_block_is_the_end_of_an_answer_that_nobody_read() -> None:

@@ -12,6 +12,7 @@ from client_support import Followed, Peer, answer, ignore, scripted
 from support import SECONDS, Recorder
 
 from nhttp import net
+from nhttp._agent.agent import Agent
 from nhttp.client import request
 from nhttp.errors import ConnectionReset, StateError
 
@@ -206,3 +207,116 @@ def test_nothing_is_kept_of_a_tunnel_that_is_over() -> None:
             assert weak[0]() is None
     finally:
         gc.enable()
+
+
+def echo_tunnel(peer: Peer, line: bytes) -> None:
+    peer.read_head()
+    peer.send(line + b"first ")
+    assert peer.read(4) == b"ping"
+    peer.send(b"pong")
+    peer.end()
+    peer.read_all()
+
+
+class Tunnel:
+    """A listener for 'connect' or 'upgrade' that takes all that comes."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self.calls: list[tuple[int, bytes]] = []
+
+    def __call__(self, response: IncomingMessage, sock: Socket, head: bytes) -> None:
+        sock.write("ping")
+        self.calls.append((response.status_code, head + sock.read()))
+        sock.end()
+        self.over.set()
+
+
+@pytest.mark.parametrize("order", ["before", "after", "chained"])
+@pytest.mark.parametrize("event", ["connect", "upgrade"])
+def test_tunnels(event: Any, order: str) -> None:
+    line = SWITCHED if event == "upgrade" else b"HTTP/1.1 200 Connected\r\n\r\n"
+    method = "CONNECT" if event == "connect" else "GET"
+    with scripted(lambda peer: echo_tunnel(peer, line)) as server:
+        tunnel = Tunnel()
+        path = "example.com:80" if event == "connect" else "/"
+        headers: HeaderInput = UPGRADE if event == "upgrade" else {}
+        with Agent(keep_alive=True) as agent:
+            req = request(server.url, method=method, path=path, headers=headers, agent=agent)
+            if order == "before":
+                req.on(event, tunnel).end()
+            else:
+                req.end()
+                if order == "chained":
+                    req.on("error", lambda _: tunnel.over.set())
+                req.on(event, tunnel)
+            assert tunnel.over.wait(SECONDS)
+            assert tunnel.calls == [(101 if event == "upgrade" else 200, b"first pong")]
+            assert not agent.sockets
+            assert not agent.free_sockets
+            with pytest.raises(StateError):
+                req.get_response(SECONDS)
+
+
+@pytest.mark.parametrize("style", ["callbacks", "blocking"])
+@pytest.mark.parametrize("event", ["connect", "upgrade"])
+def test_a_tunnel_that_nobody_listens_for_is_closed(event: str, style: str) -> None:
+    line = SWITCHED if event == "upgrade" else b"HTTP/1.1 200 Connected\r\n\r\n"
+    ended = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(line)
+        assert peer.read_all() == b""
+        ended.set()
+
+    with scripted(script) as server:
+        method = "CONNECT" if event == "connect" else "GET"
+        path = "example.com:80" if event == "connect" else "/"
+        req = request(server.url, method=method, path=path, headers=UPGRADE)
+        if style == "callbacks":
+            recorder = Recorder(req, "error", "response", "close")
+            req.end()
+            recorder.wait("close")
+            assert recorder.names == ["error", "close"]
+        else:
+            req.end()
+            with pytest.raises(ConnectionReset):
+                req.get_response()
+        assert ended.wait(SECONDS)
+
+
+@pytest.mark.parametrize("status", [300, 407])
+def test_a_proxy_may_refuse_to_connect(status: int) -> None:
+    refusal = b"HTTP/1.1 %d No\r\nContent-Length: 2\r\n\r\nno" % status
+    with scripted(answer(refusal)) as server:
+        req = request(server.url, method="CONNECT", path="example.com:80")
+        tunnel = Tunnel()
+        req.on("connect", tunnel)
+        req.end()
+        response = req.get_response(SECONDS)
+        assert (response.status_code, response.read()) == (status, b"no")
+        assert not tunnel.calls
+
+
+def test_a_tunnel_outlives_its_request() -> None:
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(SWITCHED)
+        peer.send(peer.read(4))
+
+    with scripted(script) as server:
+        tunnels: list[Socket] = []
+        req = request(server.url, headers=UPGRADE, timeout=SECONDS)
+        recorder = Recorder(req, "close")
+        req.on("upgrade", lambda _response, socket, _head: tunnels.append(socket))
+        req.end()
+        recorder.wait("close")
+        req.destroy()
+        [tunnel] = tunnels
+        assert not tunnel.destroyed
+        assert tunnel._on_idle is None
+        echo = Recorder(tunnel, "data", "close")
+        tunnel.end("ping")
+        echo.wait("close")
+        assert echo.data() == b"ping"

@@ -1,4 +1,4 @@
-"""A server made of raw sockets, for what an agent must put up with."""
+"""A server made of raw sockets, for what an agent must put up with; and agents without any."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any, Self
 from nhttp import net
 from nhttp._agent.agent import Agent
 from nhttp._agent.options import RequestOptions
+from nhttp._agent.waiter import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from nhttp._agent.channel import Channel
 
 SECONDS = 10.0
 
@@ -129,3 +132,45 @@ class Making(Agent):
 
 def connected_to(options: RequestOptions) -> net.Socket:
     return net.Socket(socket.create_connection((options.target_host, options.target_port)))
+
+
+class PairAgent(Agent):
+    """Its sockets are pairs, and nobody is at the other end: for asking without HTTP."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(keep_alive=True, **keywords)
+        self.far: list[Any] = []
+        self.made = 0
+
+    def create_connection(self, options: Any, callback: Any = None) -> net.Socket:
+        near, far = socket.socketpair()
+        self.far.append(far)
+        self.made += 1
+        return net.Socket(near)
+
+    def destroy(self) -> None:
+        super().destroy()
+        for far in self.far:
+            far.close()
+
+
+OPTIONS = RequestOptions.gather("http://h/", {})
+NAME = "h:80:"  # theirs
+
+
+def waiter(agent: Agent) -> Waiter:
+    return Waiter(agent, None, OPTIONS, NAME)
+
+
+def settle(agent: Agent, asked: Waiter) -> Channel:
+    agent._ask(asked)
+    return agent._settle(asked)[0]
+
+
+def obtain(agent: Agent) -> Channel:
+    return settle(agent, waiter(agent))
+
+
+def waiting(agent: Agent) -> int:
+    with agent._lock:
+        return sum(map(len, agent._pool.requests.values()))

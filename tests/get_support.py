@@ -10,12 +10,44 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+import pytest
 from support import SECONDS
+
+from nhttp.__main__ import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-__all__ = ["answering", "process", "read_head", "refusing", "reset", "scripted", "until_gone"]
+__all__ = [
+    "BIG",
+    "OK",
+    "Captured",
+    "answering",
+    "fails",
+    "get",
+    "process",
+    "read_head",
+    "refusing",
+    "reset",
+    "scripted",
+    "until_gone",
+]
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+BIG = bytes(range(256)) * 4096  # 1 MiB
+Captured = pytest.CaptureFixture[bytes]
+
+
+def get(*arguments: str) -> int:
+    return main(["get", *arguments])
+
+
+def fails(capfd: Captured, status: int, *said: str) -> bool:
+    """Whether one line was said: the exit status, and the rest."""
+    (line,) = capfd.readouterr().err.decode().splitlines()
+    assert line.startswith(f"nhttp get: ({status}) "), line
+    assert [each for each in said if each not in line] == [], line
+    return True
 
 
 def read_head(peer: socket.socket) -> str:

@@ -7,18 +7,21 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import socket
+import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import nhttp
 from nhttp.net import Address, Server, Socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from pathlib import Path
 
     from nhttp.events import EventEmitter
 
@@ -27,6 +30,7 @@ __all__ = [
     "SECONDS",
     "Recorder",
     "accept_into",
+    "exit_status",
     "in_serve_forever",
     "in_thread",
     "listening",
@@ -221,3 +225,13 @@ def eventually(condition: Callable[[], bool], what: str, seconds: float = SECOND
             return
         pause.wait(0.005)
     assert condition(), what
+
+
+def exit_status(*lines: str) -> int:
+    """Run a program, which may fork, in an interpreter of its own."""
+    return subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", "\n".join(lines)],
+        env={**os.environ, "PYTHONPATH": str(Path(nhttp.__file__).parents[1])},
+        timeout=2 * SECONDS,
+        check=False,
+    ).returncode

@@ -6,19 +6,15 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import subprocess
-import sys
 import threading
 import weakref
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import exit_status
 
-from nhttp import _timers
 from nhttp._timers import THREAD_NAME, Deadline, Schedule, Timers, now
 
 if TYPE_CHECKING:
@@ -488,7 +484,7 @@ class TestTimers:
         assert fired.wait(SECONDS)
 
     def test_works_in_a_forked_child(self) -> None:
-        lines = [
+        status = exit_status(
             "import os, sys, threading",
             "from nhttp._timers import Deadline, now",
             "fired = threading.Event()",
@@ -500,12 +496,5 @@ class TestTimers:
             "    sys.exit(os.waitstatus_to_exitcode(status))",
             "deadline.set(now())",
             f"sys.exit(0 if fired.wait({SECONDS}) else 1)",
-        ]
-        root = Path(_timers.__file__).parents[1]
-        result = subprocess.run(
-            [sys.executable, "-W", "ignore::DeprecationWarning", "-c", "\n".join(lines)],
-            env={**os.environ, "PYTHONPATH": str(root)},
-            timeout=2 * SECONDS,
-            check=False,
         )
-        assert result.returncode == 0
+        assert status == 0

@@ -14,6 +14,7 @@ import os
 import queue
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -289,3 +290,75 @@ def _answers(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), SECONDS):
         return True
     return False
+
+
+NGINX = """
+daemon off;
+master_process off;
+pid {folder}/pid;
+error_log {folder}/error.log;
+events {{ worker_connections 64; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  keepalive_requests 3;
+"""
+
+
+@contextlib.contextmanager
+def nginx_serving(folder: Path, settings: str, **values: object) -> Generator[int]:
+    """Run nginx, and give its port.
+
+    Args:
+        folder: For what it writes.
+        settings: The rest of its http block, with ``{folder}``, ``{port}`` and other `values`.
+    """
+    binary = program("nginx")
+    port = free_port()
+    config, log = folder / "nginx.conf", folder / "error.log"
+    config.write_text((NGINX + settings + "}}\n").format(folder=folder, port=port, **values))
+    argv = [binary, "-c", str(config), "-p", str(folder), "-e", str(log)]
+    with running(argv) as process:
+        await_port(port, process, log)
+        yield port
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+QUIETLY = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
+
+
+@contextlib.contextmanager
+def browsing(url: str, profile: Path, *flags: str) -> Generator[None]:
+    """Have Chromium show a page, and kill it at the end, with all that it starts."""
+    assert CHROMIUM is not None
+    command = [CHROMIUM, *QUIETLY, *flags, f"--user-data-dir={profile}", url]
+    nothing = subprocess.DEVNULL
+    with process_group(command, stdin=nothing, stdout=nothing, stderr=nothing):
+        yield
+
+
+@contextlib.contextmanager
+def process_group(command: list[str], **options: Any) -> Generator[subprocess.Popen[str]]:
+    """A program, with all that it starts killed at the end."""
+    with subprocess.Popen(command, text=True, start_new_session=True, **options) as process:
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import re
-import shutil
-import signal
 import struct
 import subprocess
 import sys
@@ -19,6 +16,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from interop_support import browsing, needs_chromium, process_group
 
 import nhttp
 from nhttp.net import Address
@@ -27,24 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SECONDS = 45.0  # a browser that takes this long has failed
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--mute-audio",
-    "--autoplay-policy=no-user-gesture-required",
-]
 
 PAGE = """<!DOCTYPE html>
 <meta charset="utf-8">
@@ -124,17 +105,7 @@ def collecting() -> Generator[tuple[str, queue.Queue[dict[str, Any]]]]:
         yield f"http://127.0.0.1:{address.port}/", results
 
 
-@contextlib.contextmanager
-def process_group(command: list[str], **options: Any) -> Generator[subprocess.Popen[str]]:
-    """A program, with all that it starts killed at the end."""
-    with subprocess.Popen(command, text=True, start_new_session=True, **options) as process:
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-
-
+@needs_chromium
 @pytest.mark.timeout(120)
 def test_a_page_with_a_script_an_image_and_audio(tmp_path: Path) -> None:
     root = tmp_path / "root"
@@ -143,7 +114,6 @@ def test_a_page_with_a_script_an_image_and_audio(tmp_path: Path) -> None:
     (root / "module.mjs").write_text("export const answer = 6 * 7;\n")
     (root / "data.json").write_text('{"text": "grün"}', encoding="utf-8")
     write_silence(root / "tone.wav")
-    assert CHROMIUM is not None
     with (
         collecting() as (collector, results),
         process_group(
@@ -158,12 +128,8 @@ def test_a_page_with_a_script_an_image_and_audio(tmp_path: Path) -> None:
         greeting = server.stdout.readline()
         match = re.search(r"http://\S+", greeting)
         assert match is not None, greeting
-        with process_group(
-            [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", match[0]],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ):
+        autoplay = "--autoplay-policy=no-user-gesture-required"
+        with browsing(match[0], tmp_path / "profile", "--mute-audio", autoplay):
             seen = results.get(timeout=SECONDS)
         server.terminate()
         _, log = server.communicate(timeout=SECONDS)

@@ -18,9 +18,8 @@ from interop_support import (
     HELLO,
     SECONDS,
     Origin,
-    await_port,
     digest,
-    free_port,
+    nginx_serving,
     pattern,
     program,
     running,
@@ -236,20 +235,7 @@ def test_node_many_side_by_side(node: str) -> None:
 
 # nginx.
 
-NGINX = """
-daemon off;
-master_process off;
-pid {folder}/pid;
-error_log {folder}/error.log;
-events {{ worker_connections 64; }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
-  keepalive_requests 3;
+SETTINGS = """
   gzip on;
   gzip_min_length 1;
   gzip_types *;
@@ -261,25 +247,19 @@ http {{
     location /none {{ return 204; }}
     location /sink {{ proxy_pass http://127.0.0.1:{origin}/report; }}
   }}
-}}
 """
 
 
 @pytest.fixture(scope="module")
 def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    binary = program("nginx")
     folder = tmp_path_factory.mktemp("nginx")
     (folder / "root").mkdir()
     (folder / "root" / "file").write_bytes(pattern(1_000_000))
-    port = free_port()
-    with Origin().listen() as origin:
-        config = folder / "nginx.conf"
-        config.write_text(NGINX.format(folder=folder, port=port, origin=origin.port))
-        log = folder / "error.log"
-        argv = [binary, "-c", str(config), "-p", str(folder), "-e", str(log)]
-        with running(argv) as process:
-            await_port(port, process, log)
-            yield f"http://127.0.0.1:{port}"
+    with (
+        Origin().listen() as origin,
+        nginx_serving(folder, SETTINGS, origin=origin.port) as port,
+    ):
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_nginx_closes_after_so_many_requests(

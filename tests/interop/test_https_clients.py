@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import queue
 import re
-import shutil
-import signal
 import socket
 import ssl
 import subprocess
@@ -18,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 from https_support import EXPIRED, SERVER, serving, url_of, write_files
-from interop_support import SECONDS, digest, pattern, program, run
+from interop_support import (
+    SECONDS,
+    browsing,
+    digest,
+    needs_chromium,
+    pattern,
+    process_group,
+    program,
+    run,
+)
 from support import Recorder, port_of
 from tls_support import CA, client_context
 
@@ -26,7 +31,7 @@ import nhttp
 from nhttp import tls
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from nhttp import https
@@ -243,20 +248,6 @@ def test_python_resumes_a_session(version: str) -> None:
 
 # --- a browser ---------------------------------------------------------------------------------
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--ignore-certificate-errors",  # the only way to have it trust the tests' authority
-]
 
 PAGE = """<!DOCTYPE html>
 <meta charset="utf-8">
@@ -279,7 +270,7 @@ PAGE = """<!DOCTYPE html>
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@needs_chromium
 def test_a_browser_at_nhttp_serve(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
@@ -294,11 +285,10 @@ def test_a_browser_at_nhttp_serve(tmp_path: Path) -> None:
             results.put(json.loads(request.read()))
         response.end()
 
-    assert CHROMIUM is not None
     command = [sys.executable, "-m", "nhttp", "serve", str(root), "--port", "0"]
     with (
         serving(collect) as collector,
-        ended(
+        process_group(
             [*command, "--cert", cert, "--key", key],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         ) as server,
@@ -307,10 +297,8 @@ def test_a_browser_at_nhttp_serve(tmp_path: Path) -> None:
         assert server.stdout is not None
         match = re.search(r"https://\S+", server.stdout.readline())
         assert match is not None
-        with ended(
-            [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", match[0]],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        ):  # fmt: skip
+        # There is no other way to have it trust the tests' authority.
+        with browsing(match[0], tmp_path / "profile", "--ignore-certificate-errors"):
             seen = results.get(timeout=SECONDS * 2)
         server.terminate()
         _, log = server.communicate(timeout=SECONDS)
@@ -323,14 +311,3 @@ def test_a_browser_at_nhttp_serve(tmp_path: Path) -> None:
     }
     assert server.returncode == 0
     assert "Traceback" not in log
-
-
-@contextlib.contextmanager
-def ended(command: list[str], **options: Any) -> Generator[subprocess.Popen[str]]:
-    """A program, with all that it starts killed at the end."""
-    with subprocess.Popen(command, text=True, start_new_session=True, **options) as process:
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)

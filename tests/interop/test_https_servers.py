@@ -15,6 +15,7 @@ from interop_support import (
     await_port,
     digest,
     free_port,
+    nginx_serving,
     pattern,
     program,
     running,
@@ -155,20 +156,7 @@ def test_node_upgrades(node: str, agent: https.Agent) -> None:
 
 # --- nginx -------------------------------------------------------------------------------------
 
-NGINX = """
-daemon off;
-master_process off;
-pid {folder}/pid;
-error_log {folder}/error.log;
-events {{ worker_connections 64; }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
-  keepalive_requests 3;
+SETTINGS = """
   ssl_session_cache shared:SSL:1m;
   server {{
     listen 127.0.0.1:{port} ssl;
@@ -178,20 +166,12 @@ http {{
     root {folder};
     location /none {{ return 204; }}
   }}
-}}
 """
 
 
 @pytest.fixture(scope="module")
 def nginx(files: Path) -> Iterator[str]:
-    binary = program("nginx")
-    port = free_port()
-    config = files / "nginx.conf"
-    config.write_text(NGINX.format(folder=files, port=port))
-    log = files / "error.log"
-    argv = [binary, "-c", str(config), "-p", str(files), "-e", str(log)]
-    with running(argv) as process:
-        await_port(port, process, log)
+    with nginx_serving(files, SETTINGS) as port:
         yield f"https://localhost:{port}"
 
 

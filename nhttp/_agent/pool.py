@@ -61,7 +61,7 @@ class _Origin(Generic[S, W]):
 
     def __init__(self) -> None:
         self.busy: dict[S, None] = {}  # in the order in which they came; None says nothing
-        self.free: deque[S] = deque()  # the longest idle first
+        self.free: deque[S] = deque()  # the longest idle first; none while anybody waits
         self.dialling = 0  # slots of connections that are being made
         self.queue: deque[tuple[int, W]] = deque()  # with the number of their arrival
 
@@ -146,9 +146,9 @@ class Pool(Generic[S, W]):
         return []
 
     def take(self, name: str) -> S | None:
-        """Give an idle socket at once, if there is one and nobody waits for it."""
+        """Give an idle socket at once, if there is one."""
         origin = self._origins.get(name)
-        if origin is None or not origin.free or origin.queue:
+        if origin is None or not origin.free:
             return None
         return self._use(origin)
 

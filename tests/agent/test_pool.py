@@ -218,6 +218,30 @@ def test_a_request_that_stops_waiting_leaves_the_queue() -> None:
     assert pool.release(A, "s1") == [Assign("r3", "s1")]
 
 
+def test_who_waits_without_a_socket_of_its_origin_goes_on_when_another_stops() -> None:
+    pool = make(total=1)
+    dial(pool, A, "r1", "s1")
+    pool.request(B, "r2")
+    pool.request(B, "r3")
+    pool.cancel(B, "r2")
+    assert pool.remove(A, "s1") == [Dial("r3")]
+
+
+def test_an_origin_for_which_nobody_waits_any_more_is_forgotten() -> None:
+    pool = make(total=1)
+    dial(pool, A, "r1", "s1")
+    pool.request(B, "r2")
+    pool.cancel(B, "r2")
+    assert repr(pool) == f"<Pool {A}: 1 busy, 0 free, 0 dialling, 0 waiting>"
+
+
+def test_an_origin_with_as_many_busy_as_idle_sockets_is_not_forgotten() -> None:
+    pool = kept(make(), A, "s1", "s2", "s3")
+    assert pool.take(A) == "s3"
+    assert pool.remove(A, "s2") == []
+    assert repr(pool) == f"<Pool {A}: 1 busy, 1 free, 0 dialling, 0 waiting>"
+
+
 def test_cancelling_what_does_not_wait_does_nothing() -> None:
     pool = make()
     pool.cancel(A, "r")
@@ -270,6 +294,15 @@ def test_a_socket_that_was_taken_out_is_closed_when_it_comes_back() -> None:
     assert pool.remove(A, "s1") == []
 
 
+def test_a_socket_that_was_taken_out_is_not_given_to_who_waits() -> None:
+    pool = make(max_sockets=1)
+    dial(pool, A, "r1", "s1")
+    assert pool.request(A, "r2") == []
+    assert pool.remove(A, "s1") == [Dial("r2")]
+    assert pool.request(A, "r3") == []
+    assert pool.release(A, "s1") == [Close("s1")]
+
+
 def test_a_socket_taken_out_while_it_is_offered_is_not_kept() -> None:
     pool = make()
     dial(pool, A, "r1", "s1")
@@ -299,6 +332,15 @@ def test_at_the_total_a_socket_that_comes_back_makes_room_for_who_waits_longest(
     pool.request(B, "r3")
     assert pool.release(A, "s1") == [Close("s1"), Dial("r2")]
     assert pool.requests == {B: ["r3"]}
+
+
+def test_at_the_total_a_slot_goes_to_who_waits_longest_and_not_to_the_oldest_origin() -> None:
+    pool = make(total=2)
+    dial(pool, A, "r1", "s1")
+    dial(pool, B, "r2", "s2")
+    pool.request("c:80:", "r3")
+    pool.request(A, "r4")
+    assert pool.remove(B, "s2") == [Dial("r3")]
 
 
 def test_at_the_total_an_offered_socket_makes_room_for_who_came_meanwhile() -> None:
@@ -410,5 +452,6 @@ def test_limits_hold_and_nobody_is_forgotten_whatever_happens(data: st.DataObjec
         for sockets in (*pool.sockets.values(), *pool.free_sockets.values()):
             assert len(sockets) <= max_sockets
         assert {w for queue in pool.requests.values() for w in queue} == waiting
+        assert not pool.requests.keys() & pool.free_sockets.keys(), "there is one for who waits"
         if waiting:
             assert busy or offered or dialling, "somebody waits, and nothing will ever come back"

@@ -163,3 +163,14 @@ def test_a_connection_that_a_child_has_made_is_its_own() -> None:
         in_a_child(ask)
         with Wire(server) as wire:
             assert wire.ask().body == b"ok"
+
+
+def test_a_connection_that_a_child_takes_over_is_its_own() -> None:
+    def take() -> None:
+        with socket_pair() as (near, far):
+            copy = os.dup(near._open_handle().fileno())
+            near.destroy()
+            assert far.recv(10) == b""
+            os.close(copy)
+
+    in_a_child(take)

@@ -127,10 +127,14 @@ def refusing() -> Generator[str]:
 
 @contextlib.contextmanager
 def process(
-    *arguments: str, stdin: int | None = None, stdout: int
+    *arguments: str, stdin: int | None = None, stdout: int, ignore: str | None = None
 ) -> Generator[subprocess.Popen[bytes]]:
-    """The command as people run it; what it wrote to stderr can be read."""
-    command = [sys.executable, "-X", "dev", "-W", "error", "-m", "nhttp", "get", *arguments]
+    """The command as people run it; what it wrote to stderr can be read.
+
+    A warning fails it, or is said there; but for those that `ignore` names.
+    """
+    options = ["-X", "dev", "-W", "error", *([] if ignore is None else ["-W", f"ignore:{ignore}"])]
+    command = [sys.executable, *options, "-m", "nhttp", "get", *arguments]
     with subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE) as running:
         try:
             yield running

@@ -15,7 +15,7 @@ that calls. A network error is latched: ``'error'`` listeners get it whenever th
 `get_response` raises it. The answer is read even where sending failed, because a server may answer
 early and close.
 
-All of that is in `_request`, in three layers; here are the events, the end, and the ways to begin.
+All of that is in `_request`, in four layers; here are the events, the end, and the ways to begin.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, overload
 from nhttp import _threads
 from nhttp._agent.agent import Agent
 from nhttp._agent.options import RequestKeywords, RequestOptions, RequestSource, call_create
-from nhttp._request.reading import Information, ReadingRequest
+from nhttp._request.asking import AskingRequest
+from nhttp._request.reading import Information
 from nhttp._request.sending import CALLBACKS
 from nhttp.errors import ConnectionReset, InvalidArgument
 from nhttp.headers import Field, checked, gather
@@ -50,7 +51,7 @@ global_agent = Agent()
 """The `Agent` of requests that name none (``http.globalAgent``)."""
 
 
-class ClientRequest(ReadingRequest):
+class ClientRequest(AskingRequest):
     """A request in progress: what `request` and `get` return (``http.ClientRequest``).
 
     A writable stream for the request's body, and the place where its answer arrives: by listeners,

@@ -2,6 +2,7 @@
 
 One thread at a time is the reader. It claims that under the lock, reads heads up to the final one,
 and makes the response; a final head that nobody wants yet is put aside, unread, for whoever comes.
+What the threads that ask call is in `asking`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ import attrs
 from nhttp import _threads
 from nhttp._request.connecting import CONSUMERS, ConnectingRequest
 from nhttp._request.sending import BLOCKING, SEND_FIRST, UNDECIDED
-from nhttp._timers import now
-from nhttp.errors import ConnectionReset, ParseError, SocketTimeout, StateError
+from nhttp.errors import ConnectionReset, ParseError, SocketTimeout
 from nhttp.headers import Headers, flatten
 from nhttp.incoming import IncomingMessage
 
@@ -300,155 +300,6 @@ class ReadingRequest(ConnectingRequest):
         _threads.run(response.emit, "timeout", response.socket, name="nhttp-timeout")
         if self.listener_count("timeout"):
             super()._timed_out()
-
-    # Blocking style.
-
-    def get_response(self, timeout: float | None = None) -> IncomingMessage:
-        """Block until the answer's head is there, and give it; its body is read by whoever asks.
-
-        Args:
-            timeout: Seconds to wait for it at the most. Default: as long as it takes. A connection
-                that this thread has to make first is bounded by `set_timeout` alone.
-
-        Returns:
-            The same response each time.
-
-        Raises:
-            TimeoutError: No answer in time; it can be asked for again.
-            OSError: No answer came: refused, reset, timed out.
-            ParseError: What came is no answer.
-            StateError: The answer was a tunnel, which a listener got; or a response that nobody
-                holds any more; or a listener asks on the thread that would have to read it.
-
-        Example:
-            >>> req = nhttp.request("http://127.0.0.1:8000/")  # doctest: +SKIP
-            >>> req.end().get_response(timeout=5).status_code  # doctest: +SKIP
-            200
-        """
-        until = None if timeout is None else now() + timeout
-        self._send_head()
-        if not self._claim_reading(until, stop_at_continue=False):
-            return self._known_answer()
-        head = self._read_as_caller(until, stop_at_continue=False)
-        assert head is not None
-        return self._take_head(head)
-
-    def _send_head(self) -> None:
-        """Have the head sent, by this thread unless another one has begun to."""
-        # A 'socket' listener may ask for the answer while its own thread has only just begun.
-        if self._style is UNDECIDED or (self._direct and not self._head_sent):
-            self.flush_headers()
-
-    def _read_as_caller(
-        self, until: float | None, *, stop_at_continue: bool
-    ) -> ResponseHead | None:
-        """Read on a thread that has claimed it, up to the final head or ``100 Continue``."""
-        try:
-            while (head := self._next_head(until)).interim:
-                self._interim(head)
-                if self._continued and stop_at_continue:
-                    self._stop_reading()
-                    return None
-        except BaseException as error:
-            expired = isinstance(error, SocketTimeout) and until is not None
-            if isinstance(error, Exception) and not (expired and not self._destroyed):
-                self._fail_reading(error)
-            self._stop_reading()
-            raise
-        return head
-
-    def _stop_reading(self) -> None:
-        """Let another thread read, and one of the request's own if somebody listens by now."""
-        with self._lock:
-            self._reader = 0
-            self._notify()
-        self._look_for_consumers()
-
-    def _take_head(self, head: ResponseHead) -> IncomingMessage:
-        """Make the response that the calling thread is given."""
-        if self._switches(head):
-            self._switched(head)
-            raise self._was_a_tunnel() if self._tunnel else self._destroyed_error("read the answer")
-        # Weakly: who drops the request and its response is done with both.
-        response = self._accept(head, hold=False)
-        if "response" in self._listeners:
-            self._latch("response", response)
-        return response
-
-    def _was_a_tunnel(self) -> StateError:
-        return StateError(
-            "the answer made a tunnel, which a listener was given", "ERR_STREAM_DESTROYED"
-        )
-
-    def _fail_reading(self, error: Exception) -> None:
-        self._error_seen = True
-        self.destroy(error)
-
-    def _claim_reading(self, until: float | None, *, stop_at_continue: bool) -> bool:
-        """Become the thread that reads; False when there is nothing to be read any more."""
-        with self._lock:
-            while True:
-                if self._answer is not None or (stop_at_continue and self._continued):
-                    return False
-                if self._failure is not None or self._destroyed:
-                    self._error_seen = True
-                    raise self._destroyed_error("read the answer")
-                ready = self._unclaimed is not None or (
-                    self._style is BLOCKING and self._exchange is not None
-                )
-                if ready and not self._reader:
-                    if stop_at_continue and self._unclaimed is not None:
-                        return False
-                    self._reader = threading.get_ident()
-                    return True
-                if self._own_thread == threading.get_ident():
-                    raise StateError(
-                        "the answer cannot be waited for on the thread that reads it",
-                        "ERR_INVALID_STATE",
-                    )
-                remaining = None if until is None else until - now()
-                if remaining is not None and remaining <= 0:
-                    raise SocketTimeout("no answer came in time", "ETIMEDOUT", syscall="read")
-                self._wait(remaining)
-
-    def _known_answer(self) -> IncomingMessage:
-        if self._tunnel:
-            raise self._was_a_tunnel()
-        response = None if self._answer is None else self._answer()
-        if response is None:
-            raise StateError("the response was dropped already", "ERR_STREAM_DESTROYED")
-        return response
-
-    def wait_continue(self, timeout: float | None = None) -> bool:
-        """Send the head, and block until the server wants the body.
-
-        Args:
-            timeout: Seconds to wait for that at the most. Default: as long as it takes. As for
-                `get_response`, connecting is bounded by `set_timeout` alone.
-
-        Returns:
-            True: ``100 Continue`` came. False: a final answer came instead; see `get_response`.
-
-        Raises:
-            TimeoutError: Neither came in time. Sending the body then is allowed (RFC 9110, 10.1.1).
-            OSError: The connection failed.
-            ParseError: What came is no answer.
-            StateError: As for `get_response`.
-        """
-        until = None if timeout is None else now() + timeout
-        self._send_head()
-        if not self._claim_reading(until, stop_at_continue=True):
-            return self._continued
-        head = self._read_as_caller(until, stop_at_continue=True)
-        if head is None:
-            return True
-        if self._switches(head):
-            self._switched(head)
-            return False
-        with self._lock:
-            self._unclaimed = head
-        self._stop_reading()
-        return False
 
     # A listener that comes late.
 

@@ -11,11 +11,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import nhttp
-from nhttp import errors, https, net
+from nhttp import https, net
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from os import PathLike
+
+
+PATIENCE = 30.0  # seconds of a proxy's silence, for requests that have no timeout of their own
 
 
 class ProxyAgent(https.Agent):
@@ -31,32 +34,24 @@ class ProxyAgent(https.Agent):
     def create_connection(
         self,
         options: nhttp.RequestOptions,
-        callback: Callable[[Exception | None, net.Socket | None], object] | None = None,
+        callback: Callable[[Exception | None, net.Socket | None], object] | None = None,  # noqa: ARG002
     ) -> net.Socket | None:
         """Ask the proxy for a tunnel, and put TLS into it."""
-        assert callback is not None
-        answer = callback  # the socket is there when the proxy has answered, on another thread
         port = 443 if options.port is None else options.port
         target = f"{options.target_host}:{port}"
         module = https if self.proxy_tls else nhttp
         asked = module.request(
             self.proxy, method="CONNECT", path=target, headers={"Host": target}, agent=False,
-            **self.proxy_tls,
+            timeout=options.timeout or PATIENCE, **self.proxy_tls,
         )  # fmt: skip
-
-        def connected(_: nhttp.IncomingMessage, tunnel: net.Socket, _head: bytes) -> None:
-            inner = https.RequestOptions.gather(options, {"socket": tunnel})
-            answer(None, super(ProxyAgent, self).create_connection(inner))
-
-        def refused(response: nhttp.IncomingMessage) -> None:
-            why = f"the proxy answered {response.status_code} {response.status_message}"
-            response.destroy()
-            answer(errors.ConnectionRefused(why, "ECONNREFUSED", syscall="connect"), None)
-
-        asked.on("connect", connected).on("response", refused)
-        asked.on("error", lambda error: answer(error, None))
-        asked.end()
-        return None
+        try:
+            tunnel = asked.end().get_tunnel()
+        except OSError:  # a refusal among others: the request through the tunnel fails with it
+            asked.abort()
+            raise
+        return super().create_connection(
+            https.RequestOptions.gather(options, {"socket": tunnel.socket})
+        )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nhttp._agent.options import RequestOptions
     from nhttp._create_client import create_client  # pyright: ignore[reportDeprecated]
     from nhttp._parser import METHODS
+    from nhttp._request.asking import Tunnel
     from nhttp._request.reading import Information
     from nhttp.client import ClientRequest, get, global_agent, request
     from nhttp.incoming import IncomingMessage
@@ -37,6 +38,7 @@ __all__ = [
     "RequestOptions",
     "Server",
     "ServerResponse",
+    "Tunnel",
     "create_client",
     "create_server",
     "errors",
@@ -63,6 +65,7 @@ _ORIGINS = {
     "RequestOptions": "_agent.options.RequestOptions",
     "Server": "server.Server",
     "ServerResponse": "response.ServerResponse",
+    "Tunnel": "_request.asking.Tunnel",
     "create_client": "_create_client.create_client",
     "create_server": "server.create_server",
     "errors": "errors",

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, overload
 from nhttp import _threads
 from nhttp._agent.agent import Agent
 from nhttp._agent.options import RequestKeywords, RequestOptions, RequestSource, call_create
-from nhttp._request.asking import AskingRequest
+from nhttp._request.asking import AskingRequest, Tunnel
 from nhttp._request.reading import Information
 from nhttp._request.sending import CALLBACKS
 from nhttp.errors import ConnectionReset, InvalidArgument
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from nhttp.net import Socket
     from nhttp.streams import Readable
 
-__all__ = ["ClientRequest", "Information", "get", "global_agent", "request"]
+__all__ = ["ClientRequest", "Information", "Tunnel", "get", "global_agent", "request"]
 
 _log = logging.getLogger("nhttp.client")
 
@@ -72,9 +72,9 @@ class ClientRequest(AskingRequest):
     Events, each at most once but for the last five; in callback style on the request's own thread:
         response: (response) the final answer's head is there; nothing of its body is emitted before
             this listener returns.
-        connect: (response, socket, head) a CONNECT was answered with 2xx. Without a listener the
-            connection is closed.
-        upgrade: (response, socket, head) 101 Switching Protocols. Without a listener, closed.
+        connect: (response, socket, head) a CONNECT was answered with 2xx. Without a listener, or
+            anybody in `get_tunnel`, the connection is closed.
+        upgrade: (response, socket, head) 101 Switching Protocols. As for connect.
         continue: () the server wants the body.
         socket: (socket) the request has its socket.
         finish: () the whole request was handed to the operating system.

@@ -28,6 +28,7 @@ __all__ = [
     "SocketError",
     "SocketTimeout",
     "StateError",
+    "TunnelRefused",
     "socket_error",
 ]
 
@@ -151,6 +152,18 @@ class SocketTimeout(SocketError, TimeoutError):
 
 class LookupFailed(SocketError, socket.gaierror):
     """A host name has no address (``ENOTFOUND``), or the look-up failed for now (``EAI_AGAIN``)."""
+
+
+class TunnelRefused(SocketError):
+    """The server has answered, but by no tunnel: ``ERR_HTTP_TUNNEL_REFUSED``.
+
+    Attributes:
+        status_code: Of its answer, which `ClientRequest.get_response` gives.
+    """
+
+    def __init__(self, message: str, status_code: int) -> None:
+        super().__init__(message, "ERR_HTTP_TUNNEL_REFUSED")
+        self.status_code = status_code
 
 
 class MaxListenersExceededWarning(RuntimeWarning):

@@ -486,12 +486,19 @@ class _Remembered:
     __slots__ = ("_references",)
 
     def __init__(self, args: tuple[Any, ...]) -> None:
-        self._references = [weakref.ref(each) for each in args]
+        self._references = [_reference(each) for each in args]
 
     def recall(self) -> tuple[Any, ...] | None:
         """Give them; None when one of them is gone."""
         args = tuple(reference() for reference in self._references)
         return None if None in args else args
+
+
+def _reference(argument: Any) -> Callable[[], Any]:
+    try:
+        return weakref.ref(argument)
+    except TypeError:  # octets, say, which hold nothing themselves
+        return lambda: argument
 
 
 class _Once:

@@ -66,7 +66,7 @@ NOT_FOR_THE_PARSER = {"socket", "select", "selectors", "ssl", "threading", "time
 PROMISED = {
     "nhttp": {
         "METHODS", "STATUS_CODES", "Agent", "ClientRequest", "IncomingMessage", "Information",
-        "RequestListener", "RequestOptions", "Server", "ServerResponse", "create_client",
+        "RequestListener", "RequestOptions", "Server", "ServerResponse", "Tunnel", "create_client",
         "create_server", "errors", "events",
         "get", "global_agent", "https", "max_header_size", "net", "request", "streams", "tls",
     },

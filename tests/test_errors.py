@@ -24,6 +24,7 @@ from nhttp.errors import (
     SocketError,
     SocketTimeout,
     StateError,
+    TunnelRefused,
     socket_error,
 )
 
@@ -41,6 +42,7 @@ EXAMPLES = [
     BrokenPipe("write EPIPE", "EPIPE", syscall="write"),
     SocketTimeout("socket timed out", "ESOCKETTIMEDOUT"),
     LookupFailed("getaddrinfo ENOTFOUND nowhere", "ENOTFOUND", syscall="getaddrinfo"),
+    TunnelRefused("no tunnel: the server answered 407", 407),
 ]
 
 
@@ -62,6 +64,7 @@ def name_of(error: Error) -> str:
         (BrokenPipe, (BrokenPipeError, ConnectionError, OSError)),
         (SocketTimeout, (TimeoutError, OSError)),
         (LookupFailed, (socket.gaierror, OSError)),
+        (TunnelRefused, (OSError,)),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+import weakref
+from typing import TYPE_CHECKING, NamedTuple
 
 from nhttp._request.reading import ReadingRequest
 from nhttp._request.sending import BLOCKING, UNDECIDED
 from nhttp._timers import now
-from nhttp.errors import SocketTimeout, StateError
+from nhttp.errors import SocketTimeout, StateError, TunnelRefused
 
 if TYPE_CHECKING:
     from nhttp._parser import ResponseHead
     from nhttp.incoming import IncomingMessage
+    from nhttp.net import Socket
 
-__all__ = ["AskingRequest"]
+__all__ = ["AskingRequest", "Tunnel"]
+
+
+class Tunnel(NamedTuple):
+    """What `ClientRequest.get_tunnel` gives: a connection that is no longer HTTP's.
+
+    Attributes:
+        response: What the server has answered: 101, or 2xx to CONNECT. It has no body.
+        socket: The connection, from now on the caller's.
+        head: What has been read of it already.
+    """
+
+    response: IncomingMessage
+    socket: Socket
+    head: bytes
 
 
 class AskingRequest(ReadingRequest):
@@ -84,7 +100,7 @@ class AskingRequest(ReadingRequest):
     def _take_head(self, head: ResponseHead) -> IncomingMessage:
         """Make the response that the calling thread is given."""
         if self._switches(head):
-            self._switched(head)
+            self._switched(head, drive=False)
             raise self._was_a_tunnel() if self._tunnel else self._destroyed_error("read the answer")
         # Weakly: who drops the request and its response is done with both.
         response = self._accept(head, hold=False)
@@ -94,7 +110,8 @@ class AskingRequest(ReadingRequest):
 
     def _was_a_tunnel(self) -> StateError:
         return StateError(
-            "the answer made a tunnel, which a listener was given", "ERR_STREAM_DESTROYED"
+            "the answer made a tunnel: a listener is given it, or who calls get_tunnel",
+            "ERR_STREAM_DESTROYED",
         )
 
     def _fail_reading(self, error: Exception) -> None:
@@ -136,6 +153,73 @@ class AskingRequest(ReadingRequest):
             raise StateError("the response was dropped already", "ERR_STREAM_DESTROYED")
         return response
 
+    def get_tunnel(self, timeout: float | None = None) -> Tunnel:
+        """Block until the server has made a tunnel of the connection, and give that.
+
+        That is how it answers a CONNECT, or a request with ``Upgrade``, that it grants. Threads,
+        errors and timeouts are those of `get_response`.
+
+        Args:
+            timeout: Seconds to wait for it at the most, as for `get_response`.
+
+        Returns:
+            The response, the socket, and what was read of it already: what the listeners of
+            ``'connect'`` and ``'upgrade'`` are given. The same tunnel each time.
+
+        Raises:
+            TunnelRefused: The server has answered otherwise. `get_response` gives its answer.
+            TimeoutError: No answer in time; it can be asked for again.
+            OSError: No answer came: refused, reset, timed out.
+            ParseError: What came is no answer.
+            StateError: Nobody holds the tunnel, or the response, any more; or a listener asks on
+                the thread that would have to read it.
+
+        Example:
+            >>> req = nhttp.request(proxy, method="CONNECT", path="a:80")  # doctest: +SKIP
+            >>> response, socket, head = req.get_tunnel(timeout=5)
+            >>> socket.write("through the tunnel")
+        """
+        until = None if timeout is None else now() + timeout
+        with self._lock:
+            self._tunnel_askers += 1
+        try:
+            self._send_head()
+            if not self._claim_reading(until, stop_at_continue=False):
+                return self._known_tunnel()
+            head = self._read_as_caller(until, stop_at_continue=False)
+        finally:
+            with self._lock:
+                self._tunnel_askers -= 1
+        assert head is not None
+        if not self._switches(head):
+            self._put_aside(head)
+            raise self._refusal(head.status, head.reason)
+        response = self._switched(head, drive=False)
+        if response is None:
+            raise self._destroyed_error("read the answer")
+        # Weakly, as in `_take_head`.
+        self._answer = weakref.ref(response)
+        self._latch_weakly(self._switch_event())
+        return Tunnel(response, response.socket, self._tunnel_rest)
+
+    def _known_tunnel(self) -> Tunnel:
+        response = None if self._answer is None else self._answer()
+        if self._tunnel and self._too_late:
+            raise self._destroyed_error("read the answer")
+        if response is None:
+            what = "tunnel" if self._tunnel else "response"
+            raise StateError(f"the {what} was dropped already", "ERR_STREAM_DESTROYED")
+        if not self._tunnel:
+            raise self._refusal(response.status_code, response.status_message)
+        return Tunnel(response, response.socket, self._tunnel_rest)
+
+    def _refusal(self, status: int, reason: str) -> TunnelRefused:
+        asked = "CONNECT" if self.method == "CONNECT" else "upgrade"
+        said = f"{status} {reason}".rstrip()
+        return TunnelRefused(
+            f"no tunnel: the server answered {said}, which refuses the {asked}", status
+        )
+
     def wait_continue(self, timeout: float | None = None) -> bool:
         """Send the head, and block until the server wants the body.
 
@@ -160,9 +244,13 @@ class AskingRequest(ReadingRequest):
         if head is None:
             return True
         if self._switches(head):
-            self._switched(head)
-            return False
+            self._switched(head, drive=False)
+        else:
+            self._put_aside(head)
+        return False
+
+    def _put_aside(self, head: ResponseHead) -> None:
+        """Leave a final head, which this thread has read, to whoever asks for the response."""
         with self._lock:
             self._unclaimed = head
         self._stop_reading()
-        return False

@@ -68,8 +68,10 @@ class ReadingRequest(ConnectingRequest):
     _abandoned = False  # if nobody wants the answer when it comes, nobody ever will
     _too_late = False  # it was destroyed, and that was told, before there was an answer
     _continued = False  # ``100 Continue`` came
+    _tunnel_askers = 0  # how many threads are in `get_tunnel`
     # These become True and stay it:
     _tunnel = False  # the answer made a tunnel of the connection; set before `_answer` is
+    _tunnel_rest = b""  # and this came behind it; set before that
     _error_seen = False  # somebody knows of the failure: it is not to be logged
 
     # What the layer above gives.
@@ -129,7 +131,7 @@ class ReadingRequest(ConnectingRequest):
             self.destroy(error)
             return
         if self._switches(head):
-            self._switched(head)
+            self._switched(head, drive=True)
             return
         if not self._hears_response(head):
             return
@@ -189,10 +191,10 @@ class ReadingRequest(ConnectingRequest):
                 if isinstance(error, ParseError):
                     raise
                 raise self._send_failure or error from None
-            if self._switches(head) and not self.listener_count(self._switch_event()):
+            if self._switches(head) and not self._wants_tunnel():
                 raise ConnectionReset(
-                    f"the server answered {head.status} and nobody listens for "
-                    f"{self._switch_event()!r}",
+                    f"the server answered {head.status}, and nobody listens for "
+                    f"{self._switch_event()!r} or is in get_tunnel",
                     "ECONNRESET",
                 )
             return head
@@ -200,6 +202,9 @@ class ReadingRequest(ConnectingRequest):
     def _switches(self, head: ResponseHead) -> bool:
         """Whether the connection is no longer HTTP's behind this head."""
         return head.status == 101 or (self.method == "CONNECT" and 200 <= head.status < 300)
+
+    def _wants_tunnel(self) -> bool:
+        return self._tunnel_askers > 0 or self.listener_count(self._switch_event()) > 0
 
     def _switch_event(self) -> Literal["connect", "upgrade"]:
         return "connect" if self.method == "CONNECT" else "upgrade"
@@ -258,8 +263,17 @@ class ReadingRequest(ConnectingRequest):
             self._answer = weakref.ref(answer)
             self._latch_weakly("response")
 
-    def _switched(self, head: ResponseHead) -> None:
-        """The connection is a tunnel, or speaks another protocol from here on."""
+    def _switched(self, head: ResponseHead, *, drive: bool) -> IncomingMessage | None:
+        """The connection is a tunnel, or speaks another protocol from here on.
+
+        Args:
+            head: What the server says of it.
+            drive: Whether this is the request's own thread, and what comes flows on it. If not, the
+                socket has a thread for that.
+
+        Returns:
+            The response, unless the request was destroyed meanwhile.
+        """
         exchange = self._exchange
         assert exchange is not None
         socket = exchange.socket
@@ -267,13 +281,14 @@ class ReadingRequest(ConnectingRequest):
             socket._hold()
         except Exception as error:  # somebody has destroyed it just now
             self.destroy(exchange._loss(error, "read"))
-            return
+            return None
         rest = exchange.detach()
         response = IncomingMessage(head, socket, exchange)
         response.request = self._itself()
         response.complete = True
+        self._tunnel_rest = rest
         self._tunnel = True
-        socket.ref()  # from now on it is the listener's
+        socket.ref()  # from now on it is the listener's, or who asked for it
         self._answered(response, hold=True)
         socket._driven = True
         try:
@@ -282,7 +297,10 @@ class ReadingRequest(ConnectingRequest):
             else:
                 self._latch(self._switch_event(), response, socket, rest)
                 self._latch("close")
-                socket._drive_claimed()
+                if drive:
+                    socket._drive_claimed()
+                else:
+                    socket._leave_driving()
         except BaseException as raised:
             socket.destroy(raised if isinstance(raised, Exception) else None)
             raise
@@ -291,6 +309,7 @@ class ReadingRequest(ConnectingRequest):
         if socket.destroyed:  # the tunnel is over as well
             self._answer = weakref.ref(response)
             self._unlatch(self._switch_event())
+        return None if self._too_late else response
 
     def _timed_out(self) -> None:
         response = None if self._answer is None else self._answer()

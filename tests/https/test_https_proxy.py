@@ -17,7 +17,7 @@ from tls_support import CA
 
 import nhttp
 from nhttp import https, net, tls
-from nhttp.errors import ConnectionRefused
+from nhttp.errors import TunnelRefused
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -141,7 +141,7 @@ def test_a_proxy_that_refuses() -> None:
     with (
         listening(nhttp.create_server().on("connect", refuse)) as server,
         proxy_agent(f"http://127.0.0.1:{port_of(server)}/") as agent,
-        pytest.raises(ConnectionRefused, match="407"),
+        pytest.raises(TunnelRefused, match="407"),
     ):
         agent.get("https://localhost/").get_response(SECONDS)
 

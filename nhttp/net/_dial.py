@@ -5,7 +5,9 @@ Knows sockets and names; nothing of streams and threads.
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import socket
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -24,7 +26,10 @@ class Line(Protocol):
     """Who wants the connection, and may give it up while it is being made; any thread asks."""
 
     def _take_handle(self, handle: socket.socket) -> bool:
-        """Have `destroy` find this socket from now on; False: nobody wants it any more."""
+        """Have `destroy` find this socket from now on; False: nobody wants it any more.
+
+        Asked twice: before there is anything to be woken, and when there is.
+        """
         ...
 
     def _drop_handle(self) -> bool:
@@ -137,20 +142,40 @@ class Dial:
             return
         step = ("connect", where)
         try:
+            handle.setblocking(False)
             if family == socket.AF_UNIX:
                 # Where the queue is full this says so, as in Node. Waiting there would be a wait
                 # that `destroy` cannot end: Linux wakes it for the listener's sake only.
-                handle.setblocking(False)
-            elif self._local is not None:
-                step = ("bind", "{}:{}".format(*self._local))
-                handle.bind(self._local)
-                step = ("connect", where)
-            handle.connect(address)
+                handle.connect(address)
+            else:
+                if self._local is not None:
+                    step = ("bind", "{}:{}".format(*self._local))
+                    handle.bind(self._local)
+                    step = ("connect", where)
+                _connect(line, handle, address)
             handle.setblocking(True)
         except OSError as error:
             if line._drop_handle():
                 handle.close()
             raise socket_error(error, *step) from error
+
+
+def _connect(line: Line, handle: socket.socket, address: Any) -> None:
+    """Connect, or return when nobody wants that any more.
+
+    It begins first and waits afterwards: what `destroy` shuts down before anything has begun is not
+    shut down at all, and a call that did both would wait on.
+    """
+    number = handle.connect_ex(address)
+    if number == errno.EINPROGRESS:
+        if not line._take_handle(handle):
+            return
+        poller = select.poll()
+        poller.register(handle, select.POLLOUT)
+        poller.poll()
+        number = handle.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if number:
+        raise OSError(number, os.strerror(number))
 
 
 def look_up(host: str, port: int, family: int = 0, flags: int = 0) -> list[tuple[Any, ...]]:

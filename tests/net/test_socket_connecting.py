@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def connecting() -> Generator[Socket]:
-    """A socket that goes on connecting: nobody accepts and the queue is full."""
+def full() -> Generator[tuple[str, int]]:
+    """An address at which nobody accepts, and the queue is full: connecting goes on and on."""
     with (
         socket.create_server(("127.0.0.1", 0), backlog=0) as listener,
         contextlib.ExitStack() as stack,
@@ -43,10 +43,27 @@ def connecting() -> Generator[Socket]:
             filler = stack.enter_context(socket.socket())
             filler.setblocking(False)
             filler.connect_ex(address)
-        stuck = stack.enter_context(net.connect(address[1], address[0]))
+        yield address
+
+
+@contextlib.contextmanager
+def connecting() -> Generator[Socket]:
+    """A socket that goes on connecting."""
+    with full() as (host, port), net.connect(port, host) as stuck:
         while stuck._handle is None:  # until it is in the kernel, or about to be
             pass
         yield stuck
+
+
+def test_a_socket_that_is_destroyed_just_before_it_connects_does_not_wait() -> None:
+    class Overtaken(Socket):
+        def _take_handle(self, handle: socket.socket) -> bool:
+            wanted = super()._take_handle(handle)
+            self.destroy()  # nothing is in the kernel yet that this could wake
+            return wanted
+
+    with full() as (host, port), pytest.raises(StateError, match="destroyed"):
+        in_thread(Overtaken()._connect_here, port, host).result()
 
 
 class TestConnect:

@@ -9,6 +9,7 @@ import errno
 import os
 import select
 import socket
+import sys
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from nhttp.errors import InvalidArgument, socket_error
@@ -17,7 +18,10 @@ from nhttp.net._address import Address, describe, family_name
 if TYPE_CHECKING:
     from nhttp.streams import Callback
 
-__all__ = ["Dial", "Line", "Route", "check_path", "check_port", "look_up"]
+__all__ = ["Dial", "Line", "Route", "check_path", "check_port", "look_up", "unix_address"]
+
+# How long the address of a Unix socket may be, the NUL behind a path included.
+_UNIX_ADDRESS = 108 if sys.platform == "linux" else 104
 
 _FAMILIES = {0: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
 
@@ -146,7 +150,7 @@ class Dial:
             if family == socket.AF_UNIX:
                 # Where the queue is full this says so, as in Node. Waiting there would be a wait
                 # that `destroy` cannot end: Linux wakes it for the listener's sake only.
-                handle.connect(address)
+                handle.connect(unix_address(address))
             else:
                 if self._local is not None:
                     step = ("bind", "{}:{}".format(*self._local))
@@ -209,6 +213,21 @@ def check_path(path: object) -> str:
     if not path or ("\0" in path and path[0] != "\0"):
         raise InvalidArgument(
             f"a path cannot be empty, or have NUL in it: {path!r}", "ERR_INVALID_ARG_VALUE"
+        )
+    return path
+
+
+def unix_address(path: str) -> str:
+    """Give a path that can be bound or connected to.
+
+    Raises:
+        OSError: It is too long for that: EINVAL, as in Node. Python has no number for it.
+    """
+    size = len(os.fsencode(path))
+    limit = _UNIX_ADDRESS - (not path.startswith("\0"))
+    if size > limit:
+        raise OSError(
+            errno.EINVAL, f"the path of a Unix socket has at most {limit} octets, not {size}"
         )
     return path
 

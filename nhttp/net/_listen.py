@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from nhttp.errors import InvalidArgument
-from nhttp.net._dial import check_path, check_port, look_up
+from nhttp.net._dial import check_path, check_port, look_up, unix_address
 
 if TYPE_CHECKING:
     from nhttp.net._address import Address
@@ -120,9 +120,10 @@ class ListenRequest:
         if self.handle is not None or self.fd is not None:
             return self._take_over(), None
         if self.path is not None:
+            address = unix_address(self.path)
             handle = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             has_file = not self.path.startswith("\0")
-            return self._bind(handle, self.path), self.path if has_file else None
+            return self._bind(handle, address), self.path if has_file else None
         if self.host is None:
             return self._bind_everywhere(), None
         family, _, _, _, address = look_up(self.host, self.port, flags=socket.AI_PASSIVE)[0]

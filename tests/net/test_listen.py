@@ -15,7 +15,7 @@ import pytest
 from support import Recorder, listening, port_of
 
 from nhttp import net
-from nhttp.errors import InvalidArgument, LookupFailed
+from nhttp.errors import InvalidArgument, LookupFailed, SocketError
 from nhttp.net import Address, Server
 from nhttp.net._listen import BACKLOG, ListenRequest
 
@@ -207,8 +207,26 @@ class TestOpening:
             dial(server)
 
     def test_a_path_that_is_too_long(self, server: Server, tmp_path: Path) -> None:
-        with pytest.raises(OSError, match="too long"):
-            server.listen(str(tmp_path / ("a" * 200)))
+        path = str(tmp_path / ("é" * 100))
+        size = len(os.fsencode(path))
+        with pytest.raises(SocketError, match=rf"at most \d+ octets, not {size}") as caught:
+            server.listen(path)
+        assert (caught.value.code, caught.value.syscall) == ("EINVAL", "listen")
+        assert caught.value.errno == errno.EINVAL
+        with net.connect(path) as client, pytest.raises(SocketError, match=f"not {size}") as caught:
+            client.read()
+        assert (caught.value.code, caught.value.syscall) == ("EINVAL", "connect")
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="the limit is another one")
+    @pytest.mark.parametrize(("begin", "longest"), [("", 107), ("\0", 108)])
+    def test_how_long_a_path_may_be(
+        self, server: Server, tmp_path: Path, begin: str, longest: int
+    ) -> None:
+        path = (begin or f"{tmp_path}/").ljust(longest, "x")
+        with listening(server, path):
+            dial(server)
+        with pytest.raises(SocketError, match=f"at most {longest} octets, not {longest + 1}"):
+            server.listen(path + "x")
 
     def test_the_file_of_another_server_stays(self, server: Server, tmp_path: Path) -> None:
         path = tmp_path / "s"

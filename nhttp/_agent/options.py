@@ -84,7 +84,8 @@ class RequestOptions:
 
     Attributes:
         protocol: ``"http:"``, with its colon as in Node.
-        host: Name or address of the server. Default: ``"localhost"``.
+        host: Name or address of the server. Default: ``"localhost"``. An IPv6 address may have a
+            zone, ``"fe80::1%eth0"``, which in a URL is ``[fe80::1%25eth0]`` and is not sent.
         hostname: The same; preferred over `host` when both are given.
         family: 4 or 6: use only such addresses. 0 (default): both.
         port: Default: `default_port`.
@@ -285,7 +286,7 @@ def _host_field(host: str, port: int | None, default_port: int) -> str:
 
 
 def _from_url(url: str) -> dict[str, Any]:
-    """Give the options that a URL stands for; percent-encoding is left as it is."""
+    """Give the options that a URL stands for; percent-encoding of the path is left as it is."""
     bad = _NOT_IN_URL.search(url)
     if bad is not None:
         # Checked first: urlsplit takes tabs and line ends out without a word.
@@ -308,7 +309,7 @@ def _from_url(url: str) -> dict[str, Any]:
     query = "?" in url.partition("#")[0]  # there may be one, and nothing in it
     values: dict[str, Any] = {
         "protocol": f"{parts.scheme}:",
-        "hostname": parts.hostname,
+        "hostname": _address_of(parts.hostname) if ":" in parts.hostname else parts.hostname,
         "path": (parts.path or "/") + (f"?{parts.query}" if query else ""),
     }
     if port is not None:
@@ -316,6 +317,13 @@ def _from_url(url: str) -> dict[str, Any]:
     if parts.username or parts.password:
         values["auth"] = auth
     return values
+
+
+def _address_of(written: str) -> str:
+    """Give the IPv6 address, with its zone, for what a URL has in brackets (RFC 6874)."""
+    address, percent, zone = written.partition("%")
+    # A zone may stand there bare as well; then 25 alone is one.
+    return address + percent + (zone[2:] if zone.startswith("25") and zone != "25" else zone)
 
 
 def call_create(

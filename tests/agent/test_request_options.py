@@ -69,6 +69,23 @@ def test_the_zone_of_an_address_stays_here(host: str) -> None:
     assert gather(host=host, port=8080).host_field(80) == "[fe80::1]:8080"
 
 
+@pytest.mark.parametrize(
+    ("written", "host"),
+    [
+        ("fe80::1%25eth0", "fe80::1%eth0"),
+        ("FE80::1%25Eth0", "fe80::1%Eth0"),
+        ("fe80::1%eth0", "fe80::1%eth0"),  # as browsers once had it (RFC 6874, 3)
+        ("fe80::1%25", "fe80::1%25"),  # which is what is left of the same: interface 25
+        ("::1", "::1"),
+    ],
+)
+def test_the_zone_in_a_url_is_decoded_for_connecting(written: str, host: str) -> None:
+    options = gather(f"http://[{written}]:8080/%25")
+    assert options.target_host == host
+    assert options.host_field(80) == f"[{host.partition('%')[0]}]:8080"
+    assert options.path == "/%25"
+
+
 def test_an_enum_of_str_is_the_text_that_it_is() -> None:
     class Known(str, enum.Enum):  # noqa: UP042 - whose `__str__` is another text
         PATH = "/path"

@@ -120,6 +120,8 @@ def encode(chunk: str | BytesLike, encoding: str | None = None) -> BytesLike:
         if encoding is None:
             return _encode_utf8(chunk)
         return _ENCODERS[normalize(encoding)](chunk)
+    if encoding is not None:
+        normalize(encoding)  # of no use here, but a mistake, or a callback that is none
     if isinstance(chunk, (bytes, bytearray)):
         return chunk
     try:

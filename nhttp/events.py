@@ -413,6 +413,11 @@ class EventEmitter:
 
     # The emitter's own.
 
+    @staticmethod
+    def _check_listener(listener: object) -> Listener:
+        """Refuse what is no listener (``ERR_INVALID_ARG_TYPE``)."""
+        return _check_callable(listener)
+
     def _add_listener(
         self, event: str, listener: object, *, once: bool = False, first: bool = False
     ) -> Self:

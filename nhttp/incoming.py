@@ -15,7 +15,6 @@ from nhttp._parser import EndOfMessage, Invalid, RequestHead, ResponseHead
 from nhttp.errors import ConnectionReset, ParseError, StateError
 from nhttp.headers import Headers, distinct, flatten
 from nhttp.streams import Callback, Readable
-from nhttp.streams._base import without_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -360,7 +359,7 @@ class IncomingMessage(Readable):
             InvalidArgument: `seconds` is negative or not a number, or `callback` not callable.
         """
         if callback is not None:
-            self._add_listener("timeout", without_arguments(callback))
+            self._add_listener("timeout", self._without_arguments(callback))
         request = self.request
         if request is None or request._tunnel:
             self.socket.set_timeout(seconds)

@@ -21,7 +21,6 @@ from nhttp._encoding import encode
 from nhttp.errors import InvalidArgument, StateError
 from nhttp.headers import Field, HeaderInput, HeaderValue, checked, pairs_of, tokens_of
 from nhttp.streams import BytesLike, Callback, Writable
-from nhttp.streams._base import without_arguments
 from nhttp.streams._writable import end_arguments
 
 if TYPE_CHECKING:
@@ -481,7 +480,7 @@ class OutgoingMessage(Writable):
             InvalidArgument: `seconds` is negative or not a number, or `callback` not callable.
         """
         if callback is not None:
-            self._add_listener("timeout", without_arguments(callback))
+            self._add_listener("timeout", self._without_arguments(callback))
         if self.socket is not None:
             self.socket.set_timeout(seconds)
         return self

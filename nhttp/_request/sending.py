@@ -170,12 +170,15 @@ class SendingRequest(OutgoingMessage, ABC):
             False when the octets were queued; ``'drain'`` follows.
 
         Raises:
-            InvalidArgument: `chunk` is of another kind, or the head cannot be sent.
+            InvalidArgument: `chunk` is of another kind, `callback` cannot be called, or the head
+                cannot be sent.
             StateError: After `end`; or the head went out and promised no body.
             OSError: The request has failed, and nobody listens for ``'error'``.
         """
         if callable(encoding):
             encoding, callback = None, encoding
+        if callback is not None:
+            self._check_listener(callback)
         data = bytes(encode(chunk, encoding or self._default_encoding))
         with self._lock:
             if self._has_failed():

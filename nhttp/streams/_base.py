@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, Self, TypeAlias
 
 from nhttp._encoding import BytesLike
-from nhttp.errors import InvalidArgument, StateError
+from nhttp.errors import StateError
 from nhttp.events import EventEmitter
 from nhttp.streams._file import make_file
 
-__all__ = ["HIGH_WATER_MARK", "BytesLike", "Callback", "Stream", "without_arguments"]
+__all__ = ["HIGH_WATER_MARK", "BytesLike", "Callback", "Stream"]
 
 Callback: TypeAlias = Callable[[], object]
 
@@ -131,6 +131,15 @@ class Stream(EventEmitter):
         if self._changed is not None:
             self._changed.notify_all()
 
+    def _without_arguments(self, callback: Callback) -> Callable[..., object]:
+        """Give a listener, for an event with arguments, that calls what takes none."""
+        self._check_listener(callback)
+
+        def listener(*_arguments: object) -> object:
+            return callback()
+
+        return listener
+
     # Python's file protocol, as far as both kinds share it.
 
     def makefile(
@@ -194,15 +203,3 @@ class Stream(EventEmitter):
 
     def __exit__(self, *exc_info: object) -> None:
         self.destroy()
-
-
-def without_arguments(callback: object) -> Callable[..., object]:
-    """Give a listener, for an event with arguments, that calls what takes none."""
-    if not callable(callback):
-        message = f"a callback must be callable, not {type(callback).__name__}"
-        raise InvalidArgument(message, "ERR_INVALID_ARG_TYPE")
-
-    def listener(*_arguments: object) -> object:
-        return callback()
-
-    return listener

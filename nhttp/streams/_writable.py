@@ -168,12 +168,14 @@ class Writable(Stream):
             ``'drain'`` follows.
 
         Raises:
-            InvalidArgument: `chunk` is of another kind.
+            InvalidArgument: `chunk` is of another kind, or `callback` cannot be called.
             StateError: After `end` (``ERR_STREAM_WRITE_AFTER_END``) or `destroy`.
             OSError: The other side is gone.
         """
         if callable(encoding):
             encoding, callback = None, encoding
+        if callback is not None:
+            self._check_listener(callback)
         data = encode(chunk, encoding or self._default_encoding)
         with self._lock:
             self._check_writable()

@@ -13,7 +13,7 @@ from support import SECONDS, Recorder, in_thread
 from nhttp._agent.agent import Agent
 from nhttp._exchange import Exchange
 from nhttp.client import request
-from nhttp.errors import StateError
+from nhttp.errors import InvalidArgument, StateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,6 +51,21 @@ def test_text_is_sent_in_the_encoding_that_is_asked_for() -> None:
         req = request(server.url, method="PUT", headers={"Content-Length": 1})
         assert req.end("ff", "hex").get_response().read() == b"ok"
         assert bodies[1:] == [b"\xff"]
+
+
+def test_what_cannot_be_called_back_is_refused_before_anything_is_sent() -> None:
+    wrong: Any = 5
+    with scripted(answer(OK)) as server:
+        req = request(server.url, method="PUT")
+        with pytest.raises(InvalidArgument, match="must be callable"):
+            req.write("x", callback=wrong)
+        with pytest.raises(InvalidArgument, match="unknown encoding 5"):
+            req.write(b"x", wrong)
+        with pytest.raises(InvalidArgument, match="must be callable"):
+            req.end("x", callback=wrong)
+        assert not req.headers_sent
+        assert req.end().get_response().read() == b"ok"
+    assert "Content-Length: 0" in fields(server.peers[0].head)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,28 @@ class TestWritable:
         assert stream.closed
         stream.close()
 
+    @pytest.mark.parametrize("corked", [False, True])
+    @pytest.mark.parametrize("call", ["write", "end"])
+    def test_what_cannot_be_called_back_is_refused_before_anything_is_written(
+        self, call: str, corked: bool
+    ) -> None:
+        async def coroutine() -> None: ...
+
+        stream = Collected()
+        if corked:
+            stream.cork()
+        method: Any = getattr(stream, call)
+        for arguments in (("x", None, 5), (b"x", "utf8", coroutine), ("x", coroutine)):
+            with pytest.raises(InvalidArgument) as caught:
+                method(*arguments)
+            assert caught.value.code == "ERR_INVALID_ARG_TYPE"
+        for chunk in ("x", b"x", memoryview(b"x")):
+            with pytest.raises(InvalidArgument, match="unknown encoding 5") as caught:
+                method(chunk, 5)
+            assert caught.value.code == "ERR_UNKNOWN_ENCODING"
+        assert stream.writable_length == 0
+        assert stream.end("y").data == b"y"
+
     def test_with_block_ends(self) -> None:
         with Collected() as stream:
             stream.write("x")

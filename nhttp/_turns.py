@@ -18,6 +18,7 @@ Knows sockets by their descriptors, and nothing of what is done in a turn.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import select
@@ -29,6 +30,8 @@ from nhttp import _threads
 from nhttp._timers import Deadline, now
 
 __all__ = ["AVAILABLE", "Resting", "Turns", "is_served", "leave", "rest", "step_aside"]
+
+_log = logging.getLogger("nhttp.server")
 
 THREAD_NAME = "nhttp-connections"  # the leader's
 APART_NAME = "nhttp-connection"
@@ -164,14 +167,20 @@ class Turns:
         self._reign += 1
 
     def _pass_on(self, connection: Resting) -> None:
-        """Leave the connection to the thread that takes its turn, and have another one lead."""
+        """Leave the connection to the thread that takes its turn, and have another one lead.
+
+        Where there is no thread for that the others have to wait, until `_look` tries again.
+        """
+        others = len(self._resting) - (self._resting.get(connection.fileno()) is connection)
+        if others and self._epoll is not None:
+            try:
+                self._begin_reign(self._epoll)
+            except RuntimeError:
+                return
         self._remove(connection)
         self._turn = None
-        if not self._resting:
+        if not others:
             self._abdicate()
-        elif self._epoll is not None:
-            with suppress(RuntimeError):  # otherwise this leader stays, and the others have to wait
-                self._begin_reign(self._epoll)
 
     def _abdicate(self) -> None:
         """Nobody rests: nobody leads."""
@@ -187,14 +196,24 @@ class Turns:
         with self._lock:
             if self._reign == reign:
                 self._leader = threading.get_native_id()
-        try:
-            while self._take_all(epoll, reign):
-                pass
-        except BaseException:  # a turn wants this thread to end
-            with self._lock:
-                if self._reign == reign:
+        leads = True
+        while leads:
+            try:
+                leads = self._take_all(epoll, reign)
+            except BaseException:  # a turn wants this thread to end
+                if self._is_succeeded(epoll, reign):
+                    raise
+                _log.exception("a turn raised, and there is no other thread to lead")
+
+    def _is_succeeded(self, epoll: select.epoll, reign: int) -> bool:
+        """Whether this thread may end: nobody rests, or another one leads."""
+        with self._lock:
+            if self._reign == reign:
+                try:
                     self._begin_reign(epoll)
-            raise
+                except RuntimeError:
+                    return False
+            return True
 
     def _take_all(self, epoll: select.epoll, reign: int) -> bool:
         """Take the turns of those for whom something has come; False: this thread leads no more."""
@@ -250,40 +269,33 @@ class Turns:
         """See whether turns last, and come back while there are turns."""
         waited = _waited_for_a_core(self._leader)
         with self._lock:
-            if waited - self._waited < LOOK_SECONDS / 2:
-                self._judge()
-            else:  # it is not the turns that take long
-                self._busy, self._timed = 0.0, 0
-            self._waited = waited
-            if self._count == self._seen and self._turn is None:
+            connection = self._turn
+            often = long = False
+            if self._count != self._seen:
+                self._quiet = 0
+            elif connection is None:
                 self._quiet += 1
             else:
-                self._quiet = 0
-            self._seen = self._count
+                self._pass_on(connection)
+                moment = now()
+                often, self._lasted = moment - self._lasted < OFTEN_SECONDS, moment
+            if self._busy >= LOOK_SECONDS:
+                long = self._busy > self._timed * LONG_SECONDS
+                self._busy, self._timed = 0.0, 0
+            # If not, it is not the turns that take long.
+            had_a_core = waited - self._waited < LOOK_SECONDS / 2
+            if had_a_core and (often or long):
+                self._apart_until = now() + APART_SECONDS
+            self._seen, self._waited = self._count, waited
             self._guarded = False
             if self._quiet < QUIET_LOOKS:
                 self._come_back()
-
-    def _judge(self) -> None:
-        """Deal with a turn that lasts, and with many that last a little."""
-        connection = self._turn
-        if connection is not None and self._count == self._seen:
-            self._pass_on(connection)
-            self._keep_apart(now() - self._lasted < OFTEN_SECONDS)
-            self._lasted = now()
-        if self._busy >= LOOK_SECONDS:
-            self._keep_apart(self._busy > self._timed * LONG_SECONDS)
-            self._busy, self._timed = 0.0, 0
 
     def _come_back(self) -> None:
         """Have the timer thread look again; `_lock` is held."""
         with suppress(RuntimeError):  # there is no such thread, nor can there be one
             self._guard.set(now() + LOOK_SECONDS)
             self._guarded = True
-
-    def _keep_apart(self, whether: bool) -> None:
-        if whether:
-            self._apart_until = now() + APART_SECONDS
 
     def after_fork(self) -> None:
         """Forget everything; called in the child, where no thread leads.

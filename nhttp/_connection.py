@@ -553,7 +553,9 @@ class Connection(RestingConnection):
                     self.server.emit("clientError", error, socket)
             except Exception:
                 _log.exception("a listener for the end of %r raised", request)
-        self.late = self.broken = None  # their tracebacks lead back here
+        # Their tracebacks lead back here, as may what a handler has left in the context.
+        self.late = self.broken = None
+        del self._context
 
     def _tell_lost(
         self,

@@ -56,12 +56,16 @@ class RestingConnection:
         Returns:
             True: it rests, and may be another thread's already. False: it is over.
         """
-        self.socket._owner = get_ident()
+        socket = self.socket
+        socket._owner = get_ident()
         # What a handler leaves in its context is there for the connection's next request, and not
         # for another connection's, whichever thread serves them.
         while self._context.run(self._serve):
+            # This thread may serve another connection next, whose handler writes to this socket.
+            socket._owner = 0
             if _turns.rest(self):
                 return True
+            socket._owner = get_ident()
         return False
 
     def turn(self) -> bool:
@@ -94,7 +98,9 @@ class RestingConnection:
         """What comes next may block: let nobody else wait for its end."""
         if self._rests and _turns.is_served(self):
             _turns.step_aside(self)
-            self._stays = STAY_REQUESTS
+            # Where there is no thread for the others this one must not wait for the next request.
+            if not _turns.is_served(self):
+                self._stays = STAY_REQUESTS
 
     def _comes_soon(self) -> bool:
         """Whether something to read is here, or comes so soon that others can wait for it."""

@@ -274,7 +274,6 @@ class Pool(Generic[S, W]):
         self._origins = {name: each for name, each in self._origins.items() if each.free}
         for origin in self._origins.values():
             origin.busy.clear()
-            origin.queue.clear()
             origin.dialling = 0
         self._total = sum(len(each.free) for each in self._origins.values())
 

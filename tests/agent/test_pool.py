@@ -284,6 +284,8 @@ def test_replacing_a_socket_that_was_taken_out_asks_anew() -> None:
     pool.request(A, "r1")
     pool.remove(A, "s1")
     assert pool.replace(A, "s1", "r1") == [Dial("r1")]
+    pool.dialled(A, "s2")
+    assert pool.replace(A, "s1", "r2") == [Dial("r2")]
 
 
 def test_a_socket_that_was_taken_out_is_closed_when_it_comes_back() -> None:
@@ -338,9 +340,29 @@ def test_at_the_total_a_slot_goes_to_who_waits_longest_and_not_to_the_oldest_ori
     pool = make(total=2)
     dial(pool, A, "r1", "s1")
     dial(pool, B, "r2", "s2")
-    pool.request("c:80:", "r3")
-    pool.request(A, "r4")
-    assert pool.remove(B, "s2") == [Dial("r3")]
+    pool.request("c:80:", "the first")
+    pool.request(A, "a later one")
+    assert pool.remove(B, "s2") == [Dial("the first")]
+
+
+def test_at_the_total_the_slot_of_a_closed_socket_stays_with_its_origin_if_somebody_waits() -> None:
+    pool = make(total=1)
+    dial(pool, A, "r1", "s1")
+    pool.request(B, "r2")
+    pool.request(A, "r3")
+    assert pool.remove(A, "s1") == [Dial("r3")]
+    assert pool.requests == {B: ["r2"]}
+
+
+@pytest.mark.parametrize("limit", ["max_sockets", "max_total_sockets"])
+def test_when_a_limit_was_lowered_a_slot_that_is_too_many_goes_to_nobody(limit: str) -> None:
+    pool = make(max_sockets=3, total=3)
+    for number in (1, 2, 3):
+        dial(pool, A, f"r{number}", f"s{number}")
+    assert pool.request(A, "r4") == []
+    setattr(pool, limit, 2)
+    assert pool.remove(A, "s1") == []
+    assert pool.remove(A, "s2") == [Dial("r4")]
 
 
 def test_at_the_total_an_offered_socket_makes_room_for_who_came_meanwhile() -> None:
@@ -372,6 +394,16 @@ def test_abandoning_forgets_all_but_idle_sockets() -> None:
     assert repr(pool) == f"<Pool {A}: 0 busy, 1 free, 0 dialling, 0 waiting>"
     assert pool.total == 1
     assert pool.request(A, "r5") == [Assign("r5", "s2")]
+
+
+def test_abandoning_keeps_an_idle_socket_beside_those_in_use_and_being_made() -> None:
+    pool = kept(make(), A, "s1", "s2")
+    assert pool.request(A, "r1") == [Assign("r1", "s2")]
+    assert pool.request(A, "r2") == [Assign("r2", "s1")]
+    assert pool.request(A, "r3") == [Dial("r3")]
+    assert pool.release(A, "s1", keep=True) == []
+    pool.abandon()
+    assert repr(pool) == f"<Pool {A}: 0 busy, 1 free, 0 dialling, 0 waiting>"
 
 
 def test_destroying_forgets_sockets_and_requests() -> None:

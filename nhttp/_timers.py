@@ -163,7 +163,6 @@ class Schedule:
         for _, _, deadline in self._heap:
             deadline.scheduled = math.inf
         self._heap = []
-        self._compact_at = _MIN_COMPACT
 
     def _compact(self) -> None:
         """Drop the entries that are not live; waits until the heap has doubled to do so again."""

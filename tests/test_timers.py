@@ -112,6 +112,18 @@ class TestSchedule:
         assert timers.schedule.pop(50) == []
         assert len(timers.schedule) == 0
 
+    def test_an_entry_that_was_overtaken_goes_when_its_moment_comes(
+        self, timers: Scheduled
+    ) -> None:
+        deadline = timers.deadline(50)
+        deadline.set(5)
+        assert timers.schedule.pop(5) == [deadline]
+        deadline.set(60)
+        assert len(timers.schedule) == 2
+        assert timers.schedule.pop(50) == []
+        assert len(timers.schedule) == 1
+        assert timers.schedule.pop(60) == [deadline]
+
     def test_a_deadline_moved_earlier_and_back_passes_once(self, timers: Scheduled) -> None:
         deadline = timers.deadline(50)
         deadline.set(5)
@@ -146,12 +158,39 @@ class TestSchedule:
             assert len(timers.schedule) <= 64
         assert timers.schedule.pop(2e6) == [kept]
 
+    def test_a_large_heap_is_tidied_seldom(
+        self, timers: Scheduled, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tidied: list[int] = []
+        compact = timers.schedule._compact
+
+        def noted() -> None:
+            tidied.append(len(timers.schedule))
+            compact()
+
+        monkeypatch.setattr(timers.schedule, "_compact", noted)
+        for _ in range(1000):
+            timers.deadline(5)
+        assert tidied == [64, 128, 256, 512]
+
     def test_cleared_deadlines_can_be_set_again(self, timers: Scheduled) -> None:
         deadline = timers.deadline(5)
         timers.schedule.clear()
         assert timers.schedule.pop(5) == []
         deadline.set(6)
         assert timers.schedule.pop(6) == [deadline]
+
+    def test_arming_for_the_same_moment_needs_no_second_entry(self, timers: Scheduled) -> None:
+        deadline = timers.deadline(5)
+        timers.arm(deadline, 5)
+        assert len(timers.schedule) == 1
+
+    def test_a_thread_that_is_about_to_sleep_is_woken_once(self, timers: Scheduled) -> None:
+        timers._sleeping = True
+        timers.deadline(5)
+        timers.deadline(4)
+        assert timers._wake.acquire(blocking=False)
+        assert not timers._wake.acquire(blocking=False)
 
     def test_push_says_whether_the_head_is_new(self) -> None:
         schedule = Schedule()

@@ -38,7 +38,7 @@ class _Worker:
 
     `job` and `wake` pass between two threads at a time and need no lock: the worker owns `job`
     while it is busy; while it is idle, whoever took it off the stack owns `job` until they release
-    `wake`. ``None`` as a job tells the thread to end.
+    `wake`. It is woken with ``None`` as a job when the cache was drained, for which it then ends.
     """
 
     __slots__ = ("epoch", "job", "thread", "wake")
@@ -50,17 +50,14 @@ class _Worker:
         self.wake.acquire()
         self.thread = threading.Thread(target=cache.main, args=(self,), name=name, daemon=True)
 
-    def work(self) -> bool:
+    def work(self) -> None:
         """Do the job, if there is one; called on the worker's own thread.
 
         Nothing here outlives the call, so that what the job used can be collected while the thread
         sleeps.
-
-        Returns:
-            False when there was none: the thread is to end.
         """
         if self.job is None:
-            return False
+            return
         name, function, args = self.job
         self.job = None
         self.thread.name = name
@@ -76,7 +73,6 @@ class _Worker:
             except Exception as broken:
                 sys.excepthook(type(broken), broken, broken.__traceback__)
         self.thread.name = IDLE_NAME
-        return True
 
 
 class ThreadCache:
@@ -136,8 +132,9 @@ class ThreadCache:
     def main(self, worker: _Worker) -> None:
         """Work until there is nothing to do for too long; the life of a thread."""
         _cores.release()
-        while worker.work() and self._park(worker):
-            pass
+        worker.work()
+        while self._park(worker):
+            worker.work()
 
     def _park(self, worker: _Worker) -> bool:
         """Wait for the next job; called on the worker's own thread.

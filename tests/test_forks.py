@@ -46,6 +46,17 @@ def in_a_child(does: Callable[[], object]) -> None:
     assert os.waitstatus_to_exitcode(status) == 0
 
 
+def closes_for_all(made: nhttp.net.Socket, peer: socket.socket) -> bool:
+    """Whether destroying a connection ends it, whoever else has the descriptor open."""
+    copy = os.dup(made._open_handle().fileno())
+    made.destroy()
+    try:
+        peer.settimeout(SECONDS)
+        return peer.recv(10) == b""
+    finally:
+        os.close(copy)
+
+
 @pytest.mark.parametrize("close", [nhttp.Server.close, nhttp.Server.close_all_connections])
 def test_a_server_serves_on_that_a_child_closes(close: Callable[[nhttp.Server], object]) -> None:
     with serving(ok) as server, Wire(server) as wire:
@@ -154,23 +165,31 @@ def test_a_connection_that_a_child_has_made_is_its_own() -> None:
                 made.write("x")
                 peer, _ = listener.accept()
                 with peer:
-                    copy = os.dup(made._open_handle().fileno())
-                    made.destroy()
                     assert peer.recv(10) == b"x"
-                    assert peer.recv(10) == b""
-                    os.close(copy)
+                    assert closes_for_all(made, peer)
 
         in_a_child(ask)
         with Wire(server) as wire:
             assert wire.ask().body == b"ok"
 
 
+def test_a_socket_of_the_parent_may_get_its_connection_in_a_child() -> None:
+    made = nhttp.net.Socket()
+
+    def connect() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            made.connect(listener.getsockname()[1], "127.0.0.1")
+            peer, _ = listener.accept()
+            with peer:
+                assert closes_for_all(made, peer)
+
+    in_a_child(connect)
+    made.destroy()
+
+
 def test_a_connection_that_a_child_takes_over_is_its_own() -> None:
     def take() -> None:
         with socket_pair() as (near, far):
-            copy = os.dup(near._open_handle().fileno())
-            near.destroy()
-            assert far.recv(10) == b""
-            os.close(copy)
+            assert closes_for_all(near, far)
 
     in_a_child(take)

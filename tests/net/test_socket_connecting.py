@@ -18,6 +18,7 @@ from support import (
     Recorder,
     accept_into,
     in_thread,
+    socket_pair,
 )
 
 from nhttp import _threads, net
@@ -155,7 +156,7 @@ class TestConnect:
         assert client.connecting
         assert client.pending
         assert client.ready_state == "opening"
-        assert [client.unref()._refs, client.ref()._refs] == [0, 1]
+        assert [client._refs, client.unref()._refs, client.ref()._refs] == [1, 0, 1]
         reader = in_thread(client.read)
         client.destroy()
         with pytest.raises(StateError):
@@ -185,6 +186,37 @@ class TestConnect:
             assert caught.value.code == "EISCONN"
         with pytest.raises(StateError):
             client.connect(address[1])
+
+    def test_not_when_it_was_given_a_connection(self) -> None:
+        with accept_into() as (address, _), socket_pair() as (near, far):
+            with pytest.raises(StateError, match="connected already"):
+                near.connect(address[1])
+            near.write("x")
+            assert far.recv(10) == b"x"
+
+    def test_a_thread_that_connects_and_waits_is_not_kept_by_what_comes(self) -> None:
+        with accept_into() as (address, accept), Socket() as client:
+            came = Recorder(client, "data")
+            assert in_thread(client._connect_here, address[1], address[0]).result() is client
+            accept().sendall(b"x")
+            came.wait("data")
+
+    def test_what_comes_is_told_by_the_thread_that_connects_when_that_was_told(self) -> None:
+        entered, leave = threading.Event(), threading.Event()
+
+        def on_connect() -> None:
+            entered.set()
+            assert leave.wait(SECONDS)
+
+        with accept_into() as (address, accept), Socket() as client:
+            told = Recorder(client, "connect")
+            client.connect(address[1], address[0], on_connect)
+            accept().sendall(b"x")
+            assert entered.wait(SECONDS)
+            came = Recorder(client, "data")
+            leave.set()
+            came.wait("data")
+            assert came.threads == told.threads
 
     def test_refused(self, unused_port: int) -> None:
         client = net.connect(unused_port, "127.0.0.1")

@@ -13,6 +13,7 @@ import pytest
 from support import (
     SECONDS,
     Recorder,
+    accept_into,
     socket_pair,
 )
 
@@ -48,6 +49,15 @@ class TestTimeout:
             assert near._deadline is not None
             assert near._deadline.when == math.inf
             Socket().set_timeout(0)
+
+    def test_a_connection_that_stands_puts_it_off(self) -> None:
+        with accept_into() as (address, _), Socket() as client:
+            client.set_timeout(1000)
+            client._active -= 2000
+            before = client._active
+            client.connect(address[1], address[0])
+            Recorder(client, "connect").wait("connect")
+            assert client._active > before + 1000
 
     def test_activity_puts_it_off(self) -> None:
         with socket_pair() as (near, far):

@@ -11,6 +11,7 @@ import weakref
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
+from support import in_thread
 
 from nhttp import _threads
 from nhttp._threads import IDLE_NAME, KEEPER_NAME, Keeper, ThreadCache
@@ -313,6 +314,14 @@ class TestThreadCache:
         stack.wait()
         assert [worker.thread for worker in stack] == [thread]
 
+    def test_no_thread_is_started_for_a_finalizer_when_the_interpreter_ends(
+        self, caches: Caches, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cache, _ = caches()
+        monkeypatch.setattr(sys, "is_finalizing", lambda: True)
+        with pytest.raises(RuntimeError, match="the interpreter is ending"):
+            cache.run(print, name="late")
+
     def test_a_finalizer_may_run_something_in_the_middle_of_it(self, caches: Caches) -> None:
         cache, _ = caches()
         with cache._lock:
@@ -352,6 +361,12 @@ class TestThreadCache:
         assert run_and_wait(cache) is not thread
         for worker in stack:
             worker.wake.release()
+
+    def test_a_lock_that_was_held_at_a_fork_is_not_waited_for(self, caches: Caches) -> None:
+        cache, _ = caches()
+        with cache._lock:
+            cache.after_fork()
+            in_thread(run_and_wait, cache).result()
 
 
 def keepers() -> list[threading.Thread]:
@@ -407,6 +422,16 @@ class TestKeeper:
         thread.join(SECONDS)
         assert not thread.is_alive()
 
+    def test_it_is_woken_once_by_references_that_are_given_back_before_it_looks(self) -> None:
+        keeper = Keeper()
+        gate = keeper._gate = threading.Lock()
+        gate.acquire()
+        keeper._count, keeper._asleep = 1, True
+        keeper.unref()
+        keeper.ref()
+        keeper.unref()
+        assert gate.acquire(blocking=False)
+
     def test_the_count_is_never_negative(self) -> None:
         keeper = Keeper()
         with pytest.raises(AssertionError, match="without ref"):
@@ -436,3 +461,10 @@ class TestKeeper:
         with pytest.raises(AssertionError, match="without ref"):
             keeper.unref()
         gate.release()
+
+    def test_a_lock_that_was_held_at_a_fork_is_not_waited_for(self) -> None:
+        keeper = Keeper()
+        with keeper._lock:
+            keeper.after_fork()
+            in_thread(keeper.ref).result()
+            keeper.unref()

@@ -19,6 +19,7 @@ from support import (
     SECONDS,
     Recorder,
     accept_into,
+    eventually,
     in_thread,
     raw_pair,
     socket_pair,
@@ -315,6 +316,14 @@ def run(then: str, *, timeout: float = SECONDS) -> subprocess.CompletedProcess[s
     )
 
 
+class TestDriver:
+    def test_one_that_comes_when_the_socket_was_destroyed_lets_go_of_nothing(self) -> None:
+        with socket_pair() as (near, _):
+            near.destroy()
+            near._run_driver()
+            assert near._holders == 0
+
+
 @NO_THREADS_AT_EXIT
 class TestKeepingTheProcessAlive:
     def test_until_the_connection_is_closed(self) -> None:
@@ -334,6 +343,17 @@ assert done.wait(10)
 client.write("still open")
 """
         assert run(then).returncode == 0
+
+    def test_again_when_what_an_ended_peer_has_left_is_wanted(self) -> None:
+        with socket_pair() as (near, far):
+            near.end()
+            far.sendall(b"left")
+            far.shutdown(socket.SHUT_WR)
+            eventually(lambda: near._refs == 0, "the process is kept alive for nothing")
+            refs: list[int] = []
+            near.on("data", lambda _: refs.append(near._refs))
+            Recorder(near, "close").wait("close")
+            assert refs == [1]
 
     def test_ref_and_unref(self) -> None:
         with socket_pair() as (near, _):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import threading
 from collections.abc import Callable, Generator
@@ -190,6 +191,22 @@ class Stream(EventEmitter):
     def seekable(self) -> bool:
         """False: streams have no position to go back to (`io.IOBase`)."""
         return False
+
+    def seek(self, _offset: int, _whence: int = 0, /) -> int:
+        """Raise `io.UnsupportedOperation`, as files that are not `seekable` do (`io.IOBase`)."""
+        raise io.UnsupportedOperation("seek")
+
+    def tell(self) -> int:
+        """Raise `io.UnsupportedOperation` (`io.IOBase`); messages that are sent know it."""
+        raise io.UnsupportedOperation("tell")
+
+    def truncate(self, _size: int | None = None, /) -> int:
+        """Raise `io.UnsupportedOperation` (`io.IOBase`)."""
+        raise io.UnsupportedOperation("truncate")
+
+    def fileno(self) -> int:
+        """Raise `io.UnsupportedOperation` (`io.IOBase`): only sockets have a descriptor."""
+        raise io.UnsupportedOperation("fileno")
 
     def flush(self) -> None:
         """Do nothing, on a stream that keeps nothing to be flushed (`io.IOBase`)."""

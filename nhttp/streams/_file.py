@@ -35,7 +35,7 @@ class File(io.RawIOBase):
         return bool(self._stream.writable())
 
     def readinto(self, buffer: Buffer, /) -> int:
-        count: int = self._stream.readinto(buffer)
+        count: int = self._stream.readinto1(buffer)
         return count
 
     def write(self, data: Buffer, /) -> int:

@@ -224,13 +224,44 @@ class Readable(Source):
             self._end_if_drained()
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:
-        """Read into `buffer`, one block at the most; 0 at the end (`io.BufferedIOBase`)."""
+        """Read into `buffer` until it is full, as `read` does (`io.BufferedIOBase`).
+
+        Returns:
+            How many octets; fewer than there is room for only at the end.
+        """
+        view = memoryview(buffer).cast("B")
+        chunk = self.read(len(view))
+        view[: len(chunk)] = chunk
+        return len(chunk)
+
+    def readinto1(self, buffer: bytearray | memoryview, /) -> int:
+        """Read into `buffer` what is there, as `read1` does; 0 at the end (`io.BufferedIOBase`)."""
         view = memoryview(buffer).cast("B")
         chunk = self.read1(len(view))
         view[: len(chunk)] = chunk
         return len(chunk)
 
-    readinto1 = readinto
+    def readlines(self, hint: int | None = -1, /) -> list[bytes]:
+        """Read lines until the end (`io.IOBase`).
+
+        Args:
+            hint: No more lines once so many octets were read; None, 0 or less: all.
+
+        Raises:
+            Exception: As for `readline`. The lines before that are put back.
+        """
+        lines: list[bytes] = []
+        total = 0
+        try:
+            while line := self.readline():
+                lines.append(line)
+                total += len(line)
+                if hint is not None and 0 < hint <= total:
+                    break
+        except BaseException:
+            self._put_back(self._nothing().join(lines))
+            raise
+        return lines
 
     def __iter__(self) -> Iterator[bytes]:
         """Iterate over blocks as they come, until the end."""

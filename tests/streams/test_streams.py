@@ -342,7 +342,7 @@ class TestReadable:
 
     def test_closing(self) -> None:
         stream = Blocks([b"a"])
-        with io.BufferedReader(stream) as buffered:  # type: ignore[type-var]
+        with io.BufferedReader(stream) as buffered:
             assert buffered.read() == b"a"
         assert stream.closed
         assert not stream.writable()

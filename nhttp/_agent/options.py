@@ -75,6 +75,7 @@ class RequestKeywords(TypedDict, total=False):
 # RFC 9112, 3.2: a target has no spaces and no control characters; and it is sent as ASCII.
 _NOT_IN_PATH = re.compile(r"[^\x21-\x7e]")
 _NOT_IN_URL = re.compile(r"[\x00-\x20\x7f]")  # its path is looked at later, its host is encoded
+_BODIES = {"body", "content", "data", "files", "json"}  # what other clients call it
 _NOT_IN_HOST = re.compile(r"[\x00-\x20\x7f/?#@\\]")
 
 
@@ -166,8 +167,9 @@ class RequestOptions:
     def _take(self, values: Mapping[str, Any]) -> None:
         unknown = values.keys() - attrs.fields_dict(type(self)).keys()
         if unknown:
+            hint = "; the body is given to `write` and `end`" if unknown & _BODIES else ""
             raise InvalidArgument(
-                f"unknown request option: {', '.join(sorted(map(str, unknown)))}",
+                f"unknown request option: {', '.join(sorted(map(str, unknown)))}{hint}",
                 "ERR_INVALID_ARG_VALUE",
             )
         for name, value in values.items():

@@ -86,6 +86,13 @@ def test_the_zone_in_a_url_is_decoded_for_connecting(written: str, host: str) ->
     assert options.path == "/%25"
 
 
+def test_who_looks_for_the_body_among_the_options_is_told_where_it_goes() -> None:
+    with pytest.raises(InvalidArgument, match="unknown request option: data; the body is given to"):
+        gather("http://h/", data=b"x")
+    with pytest.raises(InvalidArgument, match=r"unknown request option: params$"):
+        gather("http://h/", params={})
+
+
 def test_an_enum_of_str_is_the_text_that_it_is() -> None:
     class Known(str, enum.Enum):  # noqa: UP042 - whose `__str__` is another text
         PATH = "/path"

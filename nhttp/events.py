@@ -117,16 +117,17 @@ class EventEmitter:
     # Defaults of what few emitters ever have of their own: most live for one HTTP request.
     _max_listeners: float | None = None
     _warned: frozenset[str] = frozenset()
-    # No empty tuples: an event is in here exactly while it has listeners.
-    _listeners: Mapping[str, tuple[Listener, ...]] = _NOTHING
-    # The arguments of the latched events that have happened.
-    _latches: Mapping[str, tuple[Any, ...] | _Remembered] = _NOTHING
 
     def __init__(self) -> None:
-        # Guards changes of the three above: a mapping is replaced, never changed, so that reading
-        # needs no lock. A subclass may guard small state of its own with it, but must not call a
-        # method of this class while it holds it.
+        # Guards changes of the two below and of the two above. All may be read without it. A
+        # subclass may guard small state of its own with it, but must not call a method of this
+        # class while it holds it.
         self._lock = threading.Lock()
+        # Replaced, never changed: an emit goes on with what it has found. No empty tuples: an event
+        # is in here exactly while it has listeners.
+        self._listeners: Mapping[str, tuple[Listener, ...]] = _NOTHING
+        # The arguments of the latched events that have happened.
+        self._latches: dict[str, tuple[Any, ...] | _Remembered] = {}
 
     # The name of the event is `Any` wherever a subclass states a table: with `str` here every table
     # would be an incompatible override.
@@ -274,7 +275,7 @@ class EventEmitter:
             with self._lock:
                 if event in self._latches:
                     return False
-                self._latches = {**self._latches, event: args}
+                self._latches[event] = args
                 listeners = self._listeners.get(event)
         else:
             listeners = self._listeners.get(event)
@@ -369,7 +370,7 @@ class EventEmitter:
         with self._lock:
             if event in self._latches:
                 return False
-            self._latches = {**self._latches, event: args}
+            self._latches[event] = args
             listeners = self._listeners.get(event, ())
         for listener in listeners:
             listener(*args)
@@ -384,15 +385,14 @@ class EventEmitter:
         if event in self._listeners:
             return False
         if event not in self._latches:
-            self._latches = {**self._latches, event: args}
+            self._latches[event] = args
         return True
 
     def _unlatch(self, *events: str) -> None:
         """Forget that these events have happened: they can happen again."""
         with self._lock:
             # Kept until the lock is released: no `__del__` of an argument runs under it.
-            before = self._latches
-            self._latches = _without(before, *events)
+            before = [self._latches.pop(event, None) for event in events]
         del before
 
     def _latch_weakly(self, event: str, /) -> None:
@@ -401,11 +401,10 @@ class EventEmitter:
         A listener that is added when nobody else holds them any more is not called.
         """
         with self._lock:
-            before = self._latches
-            args = before.get(event)
+            args = self._latches.get(event)
             if isinstance(args, tuple):
-                self._latches = {**before, event: _Remembered(args)}
-        del before, args  # no `__del__` of an argument runs under the lock
+                self._latches[event] = _Remembered(args)
+        del args  # no `__del__` of an argument runs under the lock
 
     def _is_latched(self, event: str) -> bool:
         """Tell whether a latched event has happened, and was not forgotten since."""
@@ -535,9 +534,9 @@ class _Once:
         return self.listener(*args)
 
 
-def _without(mapping: Mapping[str, _T], *names: str) -> Mapping[str, _T]:
-    """Give a copy without some entries."""
-    return {name: value for name, value in mapping.items() if name not in names}
+def _without(mapping: Mapping[str, _T], name: str) -> Mapping[str, _T]:
+    """Give a copy without one entry."""
+    return {other: value for other, value in mapping.items() if other != name}
 
 
 def _original(listener: Listener) -> Listener:

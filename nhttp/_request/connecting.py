@@ -261,7 +261,7 @@ class ConnectingRequest(SendingRequest):
         fresh = self._exchange
         assert fresh is not None
         with self._lock:  # 'socket' was told; whoever listens late is to get the one that is used
-            self._latches = {**self._latches, "socket": (fresh.socket,)}
+            self._latches["socket"] = (fresh.socket,)
         with self._write_lock:
             self._transmit(fresh, [replay])
         self._all_sent(fresh)

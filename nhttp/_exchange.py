@@ -35,6 +35,7 @@ __all__ = ["Exchange"]
 
 _MARGIN = 1.0  # seconds that a server's promise to keep the connection is not trusted
 _BLOCK = 64 * 1024
+_REPLAYED = 64 * 1024  # what is kept of a request, to be sent again on a fresh connection
 
 
 class Exchange:
@@ -42,44 +43,60 @@ class Exchange:
 
     One thread at a time reads. `sent` and `close` may be called by any thread.
 
-    Attributes:
+    Args:
         agent: Who gave the socket, and takes it back.
         channel: The connection, with its parser.
         options: What the request was made from.
+        reused: Whether the socket was used before.
+        repeatable: Whether the request may be sent again, should such a socket turn out to be dead.
+
+    Attributes:
+        agent, channel, options, reused: As given.
         socket: The channel's.
-        reused: Whether the socket was used before. The thread that sends makes it False when the
-            request is too long to be sent again, should the socket turn out to be dead.
+        replay: What was sent so far, to be sent again; None: it cannot be, or is too long. Belongs
+            to the thread that sends.
         answered: Whether an octet of the answer has come.
         over: Whether the socket was given back, or away, or destroyed.
     """
 
     __slots__ = (
+        "_answer_read",
         "_dry",
+        "_ending",
         "_keep_alive",
-        "_lock",
-        "_open_sides",
+        "_request_sent",
         "agent",
         "answered",
         "channel",
         "options",
         "over",
+        "replay",
         "reused",
         "socket",
     )
 
     def __init__(
-        self, agent: Sharing, channel: Channel, options: RequestOptions, *, reused: bool
+        self,
+        agent: Sharing,
+        channel: Channel,
+        options: RequestOptions,
+        *,
+        reused: bool,
+        repeatable: bool,
     ) -> None:
         self.agent = agent
         self.channel = channel
         self.options = options
         self.socket = channel.socket
         self.reused = reused
+        self.replay: bytes | None = b"" if reused and repeatable else None
         self.answered = False
         self._dry = True  # the parser has nothing to go on with; the reader's own
-        self._lock = threading.Lock()  # guards the three below
+        # Each becomes what it becomes once, and stays it. Who is done with one message stores that,
+        # and then looks at the other; so one of the two threads, at the least, sees both.
         self._keep_alive = True  # as far as both messages have said
-        self._open_sides = 2  # the request to be sent, the answer to be read
+        self._request_sent = self._answer_read = False
+        self._ending = threading.Lock()  # taken for good, by whoever ends the exchange
         self.over = False
 
     # Reading.
@@ -115,20 +132,25 @@ class Exchange:
         return event
 
     def _receive(self) -> bytes:
-        if self.reused and not self.answered:
+        in_doubt = self.reused and not self.answered
+        if in_doubt:
             self.channel.in_doubt = True
         socket = self.socket
+        socket._receiving = True  # a hold
         try:
-            socket._hold()
-            try:
-                data = socket._receive(_BLOCK)
-            finally:
-                socket._release()
+            if socket._destroyed:
+                raise socket._destroyed_error("read")
+            data = socket._receive(_BLOCK)
         except Exception as error:
             raise self._loss(error, "read") from None
+        finally:
+            socket._receiving = False
+            if socket._destroyed:
+                socket._left()
         if data:
             self.answered = True
-            self.channel.in_doubt = False
+            if in_doubt:
+                self.channel.in_doubt = False
         return data
 
     def _await_data(self, until: float) -> None:
@@ -163,8 +185,7 @@ class Exchange:
     def settle(self, head: ResponseHead) -> None:
         """Take from a final head what it says of the connection."""
         if not head.keep_alive:
-            with self._lock:
-                self._keep_alive = False
+            self._keep_alive = False
         hint = head.lookup.get("keep-alive")
         seconds = None if hint is None else _timeout_of(hint)
         self.channel.promised = math.inf if seconds is None else max(0.0, seconds - _MARGIN)
@@ -216,41 +237,40 @@ class Exchange:
             OSError: The connection failed. An answer may be there to be read all the same.
         """
         socket = self.socket
+        socket._sending = True  # a hold
         try:
-            socket._hold()
-            try:
-                socket._transmit(socket._open_handle(), out)
-            finally:
-                socket._release()
+            if socket._destroyed:
+                raise socket._destroyed_error("write")
+            socket._transmit(socket._open_handle(), out)
         except Exception as error:
             raise self._loss(error, "write") from None
+        finally:
+            socket._sending = False
+            if socket._destroyed:
+                socket._left()
+
+    def remember(self, out: Sequence[BytesLike]) -> None:
+        """Keep what is being sent on a used connection, in case it turns out to be dead."""
+        if self.replay is not None:
+            replay = b"".join([self.replay, *out])
+            self.replay = replay if len(replay) <= _REPLAYED else None
 
     # The end.
 
     def sent(self, *, keep_alive: bool) -> None:
         """The whole request is with the kernel."""
-        with self._lock:
-            self._keep_alive = self._keep_alive and keep_alive
-            over = self._side_over()
-        if over:
+        if not keep_alive:
+            self._keep_alive = False
+        self._request_sent = True
+        if self._answer_read and self.give_up():
             self._leave()
 
     def received(self) -> None:
         """The whole answer has been read."""
-        with self._lock:
-            if not self._keep_alive:
-                self._open_sides = 1  # whatever was still to be sent is of no use any more
-            over = self._side_over()
-        if over:
+        self._answer_read = True
+        # On a connection that ends here, whatever is still to be sent is of no use any more.
+        if (self._request_sent or not self._keep_alive) and self.give_up():
             self._leave()
-
-    def _side_over(self) -> bool:
-        """Count one side less; whether this was the last one. `_lock` is held."""
-        self._open_sides -= 1
-        if self._open_sides > 0 or self.over:
-            return False
-        self.over = True
-        return True
 
     def _leave(self) -> None:
         """Both messages are over: give the socket back."""
@@ -268,17 +288,17 @@ class Exchange:
 
     def detach(self) -> bytes:
         """Give the socket to an 'upgrade' or 'connect' listener, with what has been read of it."""
-        with self._lock:
-            self.over = True
+        self.give_up()
         self.socket._on_idle = None
         self.agent._forget(self.channel)
         return self.channel.parser.take_rest()
 
     def give_up(self) -> bool:
         """Nothing more is sent or read; False if that was so before. The socket is left alone."""
-        with self._lock:
-            before, self.over = self.over, True
-        return not before
+        if not self._ending.acquire(blocking=False):
+            return False
+        self.over = True
+        return True
 
     def close(self, error: BaseException | None = None) -> None:
         """Give the exchange up, and destroy the connection."""

@@ -94,7 +94,6 @@ class ClientRequest(AskingRequest):
         protocol: ``"http:"``, or what its agent speaks.
         aborted: When `abort` was called, in seconds since 1970 as of `time.time`; None before.
         socket: The connection; None before there is one.
-        reused_socket: Whether the socket was used before.
         agent: The agent that gives the socket.
 
     Source: http.ClientRequest in the manual.

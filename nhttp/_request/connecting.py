@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVarTuple
 from nhttp import _threads
 from nhttp._agent.waiter import Waiter
 from nhttp._exchange import Exchange
-from nhttp._request.sending import BLOCKING, CALLBACKS, UNDECIDED, SendingRequest
+from nhttp._request.sending import BLOCKING, SendingRequest
 from nhttp._timers import Deadline, now
 from nhttp.errors import SocketTimeout
 from nhttp.options import check_seconds
@@ -24,26 +24,22 @@ if TYPE_CHECKING:
     from nhttp.net import Socket
     from nhttp.streams import Callback
 
-__all__ = ["CONSUMERS", "ConnectingRequest"]
+__all__ = ["ConnectingRequest"]
 
 _Args = TypeVarTuple("_Args")
 
 _log = logging.getLogger("nhttp.client")
 
-# Who listens for one of these is driven by callbacks.
-CONSUMERS = ("response", "connect", "upgrade", "continue")
+# RFC 9110, 9.2.2: doing it twice is doing it once.
+_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 
 
 class ConnectingRequest(SendingRequest):
     """The second layer of `ClientRequest`. Any thread may call any method."""
 
-    reused_socket = False
-
     # Guarded by `_lock`:
     _waiter: Waiter | None = None  # while it waits for a connection
     _deadline: Deadline | None = None  # bounds that wait
-    # Written once, before the request is known to its agent:
-    _issuer = 0  # ident of the thread that sent it, or had it sent
 
     # Stored before `_exchange` and `socket` are looked at, while `_attach` stores those before it
     # looks at these: so one of the two tells the socket.
@@ -64,33 +60,23 @@ class ConnectingRequest(SendingRequest):
     # Getting a socket.
 
     def _begin(self) -> None:
-        """Decide the style, once, and get a socket in that style.
+        """Get a socket, in the style that this thread has just decided on.
 
         In both styles the request takes its place among the others of its agent here and now, so
         that requests are served in the order in which they were made.
         """
-        style = self._style
-        if style is not UNDECIDED:
-            return
         agent = self.agent
         try:
             name = agent.get_name(self.options)
         except Exception as error:  # an overridden one may raise anything
             self.destroy(error)
             return
-        with self._lock:
-            if self._style is not UNDECIDED or self._destroyed:
-                return
-            listeners = self._listeners
-            blocking = not (listeners and any(each in listeners for each in CONSUMERS))
-            self._style = BLOCKING if blocking else CALLBACKS
-            self._issuer = threading.get_ident()
         channel = agent._take_idle(name)
         waiter = None
         if channel is None:
             waiter = self._new_waiter(name)
             agent._ask(waiter)
-        if blocking:
+        if self._style is BLOCKING:
             self._connect(name, channel, waiter)
             if self._listeners:
                 self._look_for_consumers()
@@ -169,17 +155,25 @@ class ConnectingRequest(SendingRequest):
         socket = channel.socket
         channel.request = weakref.ref(self._itself())
         channel.parser.expect(self.method, self._wants_upgrade())
-        exchange = Exchange(self.agent, channel, self.options, reused=reused)
+        exchange = Exchange(
+            self.agent,
+            channel,
+            self.options,
+            reused=reused,
+            repeatable=self.method in _IDEMPOTENT,
+        )
         unheard = True
+        deadline = None
         with self._lock:
-            self._waiter = None
-            deadline, self._deadline = self._deadline, None
+            if self._waiter is not None:
+                self._waiter = None
+                deadline, self._deadline = self._deadline, None
             failure = self._failure
             if failure is None:
                 self._exchange = exchange
                 self.socket = socket
-                self.reused_socket = reused
-                self._direct = self._direct or self._style is BLOCKING
+                if self._style is BLOCKING:
+                    self._direct = True
                 unheard = self._latch_unheard("socket", socket)
                 self._notify()
         if deadline is not None:
@@ -228,11 +222,10 @@ class ConnectingRequest(SendingRequest):
     def _may_repeat(self, exchange: Exchange, error: Exception) -> bool:
         """Whether a used connection failed before it answered, and asking twice does no harm."""
         return (
-            exchange.reused
+            bool(exchange.replay)
             and not exchange.answered
             and not self._destroyed
             and self._end_sent
-            and bool(self._replay)
             and isinstance(error, OSError)
             # Not where this side gave it up, as `Agent.destroy` does.
             and not (exchange.socket.destroyed and exchange.socket._failure is None)
@@ -248,7 +241,7 @@ class ConnectingRequest(SendingRequest):
         """
         exchange.socket.destroy()  # it is dead: a thread that is blocked in sending comes back
         with self._write_lock:
-            replay, self._replay = self._replay, b""
+            replay, exchange.replay = exchange.replay, None
             if not replay:
                 return False
             self._send_failure = None
@@ -267,7 +260,12 @@ class ConnectingRequest(SendingRequest):
         self._all_sent(fresh)
         return True
 
-    # Options of the connection.
+    # What the connection is, and what is asked of it.
+
+    @property
+    def reused_socket(self) -> bool:
+        """Whether the socket was used before."""
+        return self._exchange is not None and self._exchange.reused
 
     def set_timeout(self, seconds: float, callback: Callback | None = None) -> Self:
         """Emit ``'timeout'`` after so many seconds without progress.

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from nhttp import _threads
-from nhttp._request.connecting import CONSUMERS, ConnectingRequest
-from nhttp._request.sending import BLOCKING, SEND_FIRST, UNDECIDED
+from nhttp._request.connecting import ConnectingRequest
+from nhttp._request.sending import BLOCKING, CONSUMERS, SEND_FIRST, UNDECIDED
 from nhttp.errors import ConnectionReset, ParseError, SocketTimeout
 from nhttp.headers import Headers, flatten
 from nhttp.incoming import IncomingMessage
@@ -251,7 +251,8 @@ class ReadingRequest(ConnectingRequest):
             self._answer = _giving(response) if hold else weakref.ref(response)
             self._reader = 0
             failure = self._failure
-            self._too_late = failure is not None
+            if failure is not None:
+                self._too_late = True
             self._notify()
         if failure is not None and not response.complete:
             response._abort(failure)  # destroyed while the head was read

@@ -30,17 +30,16 @@ if TYPE_CHECKING:
     from nhttp.headers import Field
     from nhttp.streams import BytesLike, Callback
 
-__all__ = ["BLOCKING", "CALLBACKS", "SEND_FIRST", "UNDECIDED", "SendingRequest"]
+__all__ = ["BLOCKING", "CALLBACKS", "CONSUMERS", "SEND_FIRST", "UNDECIDED", "SendingRequest"]
+
+# Who listens for one of these is driven by callbacks.
+CONSUMERS = ("response", "connect", "upgrade", "continue")
 
 # Without a body of its own, such a request says nothing of one (RFC 9110, 9.3).
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
-# RFC 9110, 9.2.2: doing it twice is doing it once.
-_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 # What a request's own thread sends itself before it reads; more is sent beside the reading, because
 # a server that answers while it is being sent to may not take more before its answer is taken.
 SEND_FIRST = 64 * 1024
-# What is kept of a request, to be sent again on a fresh connection.
-_REPLAYED = 64 * 1024
 
 _NONE: Final = Framing.NONE
 _KEEP_ALIVE = "Connection: keep-alive\r\n"
@@ -77,18 +76,18 @@ class SendingRequest(OutgoingMessage, ABC):
 
     # Guarded by `_lock`:
     _style: Style = UNDECIDED
+    _issuer = 0  # ident of the thread that sent it, or had it sent
     _exchange: Exchange | None = None  # the present one; another one if the request is repeated
     _direct = False  # there is a socket, and what was queued before it is sent
     _flush_wanted = False  # the head is to go out although nothing is behind it yet
     _bodiless = False  # and it says nothing of a body
-    _end_sent = False
     _own_thread = 0  # ident of the request's own thread, while it runs
     # The body was begun with `write`: its length is not to be known (as in Node). Set by who writes
     # and by who sends, under the lock of each; it becomes True and stays it.
     _streams = False
     # Written by the thread that sends, under `_write_lock`:
+    _end_sent = False
     _send_failure: OSError | None = None
-    _replay = b""  # what went out on a used connection, in case it is dead
 
     def _itself(self) -> ClientRequest:
         this: Any = self
@@ -98,7 +97,7 @@ class SendingRequest(OutgoingMessage, ABC):
 
     @abstractmethod
     def _begin(self) -> None:
-        """Decide the style, once, and get a socket in that style."""
+        """Get a socket, in the style that this thread has just decided on."""
 
     # The head.
 
@@ -194,7 +193,9 @@ class SendingRequest(OutgoingMessage, ABC):
             # a matter of luck; what is sent must not be.
             self._streams = self._streams or not (self._corked or self._bodiless)
             self._queue(data, callback)
-        self._begin()
+            begins = self._decide_style()
+        if begins:
+            self._begin()
         return self._send_now(drain=True)
 
     def end(
@@ -234,9 +235,25 @@ class SendingRequest(OutgoingMessage, ABC):
                 self._queue(data, None)
             self._write_ended = True
             self._corked = 0
-        self._begin()
+            begins = self._decide_style()
+        if begins:
+            self._begin()
         self._send_now()
         return self
+
+    def _decide_style(self) -> bool:
+        """Decide how the request is driven, once, by who listens for its answer; `_lock` is held.
+
+        Returns:
+            Whether it was decided now: then `_begin` must follow.
+        """
+        if self._style is not UNDECIDED:
+            return False
+        listeners = self._listeners
+        heard = listeners and any(each in listeners for each in CONSUMERS)
+        self._style = CALLBACKS if heard else BLOCKING
+        self._issuer = get_ident()
+        return True
 
     def _check_body(self, data: bytes) -> None:
         """Refuse a body behind a head that says nothing of one; `_lock` is held."""
@@ -266,14 +283,21 @@ class SendingRequest(OutgoingMessage, ABC):
             self._flush_wanted = True
             bodiless = not (self._streams or self._pending or says_length(self._headers or {}))
             self._bodiless = bodiless and self.method in _BODILESS
-        self._begin()
+            begins = self._decide_style()
+        if begins:
+            self._begin()
         self._send_now()
 
     def flush(self) -> None:
         """Send what was written while corked, if there is a socket (`io.IOBase`)."""
-        if self._pending or (self._flush_wanted and not self._head_sent):
+        with self._lock:
+            waits = self._pending or (self._flush_wanted and not self._head_sent)
+            if not waits or self._destroyed:
+                return
+            begins = self._decide_style()
+        if begins:
             self._begin()
-            self._send_now(corked=False)
+        self._send_now(corked=False)
 
     def _send_now(self, *, drain: bool = False, corked: bool = True) -> bool:
         """Send what is queued if there is a socket.
@@ -351,19 +375,22 @@ class SendingRequest(OutgoingMessage, ABC):
         Returns:
             The exchange if there is one, whom to call now, and whether that was the last of it.
         """
-        with self._lock:
-            exchange = self._exchange
-            last = self._write_ended and not self._end_sent
-            self._end_sent = self._end_sent or last
-            chunks, callbacks = self._pending or (), self._pending_callbacks or ()
-            self._pending = self._pending_callbacks = None
+        exchange = self._exchange
+        # Looked at first: nothing is queued behind the end.
+        last = self._write_ended and not self._end_sent
+        chunks, callbacks = self._take_pending() if self._pending else ((), ())
         if exchange is None:
             return None, (), False
+        if last:
+            self._end_sent = True
+        out: list[BytesLike] = []
         if last and not chunks and not self._head_sent and not self._streams:
             # All of it is known by now: most requests are nothing but a head.
-            self._transmit(exchange, [self._render_head(0), *self._frame_end()])
+            out.append(self._render_head(0))
+            if self._framing is not _NONE:
+                out.extend(self._frame_end())
+            self._transmit(exchange, out)
             return exchange, callbacks, last
-        out: list[BytesLike] = []
         if not self._head_sent and (chunks or last or self._flush_wanted):
             self._streams = self._streams or (bool(chunks) and not last)
             known = last and not self._streams
@@ -385,20 +412,13 @@ class SendingRequest(OutgoingMessage, ABC):
 
     def _transmit(self, exchange: Exchange, out: Sequence[BytesLike]) -> None:
         """Send; a failure is kept, for an answer may have come before it. `_write_lock` is held."""
-        if exchange.reused and self.method in _IDEMPOTENT:
-            self._remember(exchange, out)
+        if exchange.replay is not None:
+            exchange.remember(out)
         if self._send_failure is None:
             try:
                 exchange.transmit(out)
             except OSError as error:
                 self._send_failure = socket_error(error, "write")
-
-    def _remember(self, exchange: Exchange, out: Sequence[BytesLike]) -> None:
-        """Keep what is sent on a used connection, in case it turns out to be dead."""
-        self._replay += b"".join(out)
-        if len(self._replay) > _REPLAYED:
-            self._replay = b""
-            exchange.reused = False  # too much to be sent again
 
 
 @functools.lru_cache(maxsize=256)

@@ -80,6 +80,12 @@ class Descriptor(Duplex):
     _closing = False  # a thread has begun, or is about, to close the descriptor
     _refs = 0  # what was told to the keeper: 1 while open and referenced
     _options: tuple[tuple[int, int, int], ...] = ()  # set before there was a connection
+    # How the one thread that receives for a client's exchange holds it, and the one that sends,
+    # without the lock: it stores that it is in the kernel, or back, and then looks at `_destroyed`.
+    # Who destroys does so the other way round. So one of the two sees the other, and the last to
+    # let go closes the descriptor.
+    _receiving = False
+    _sending = False
     # Not guarded:
     _forks = 0  # `Forks.count` when it was opened
     _owner = 0  # ident of a thread that holds it for as long as it serves the connection
@@ -117,10 +123,22 @@ class Descriptor(Duplex):
         """Undo `_hold`; True when it is this thread that must see to `_close_handle`."""
         with self._lock:
             self._holders -= 1
-            if not self._destroyed or self._holders or self._closing:
-                return False
-            self._closing = True
-            return True
+            return self._must_be_closed()
+
+    def _left(self) -> None:
+        """The exchange's thread has come back from receiving, or sending, and this is destroyed."""
+        with self._lock:
+            last = self._must_be_closed()
+        if last:
+            self._close_handle()
+
+    def _must_be_closed(self) -> bool:
+        """Whether nobody uses what was destroyed; only one is told so. `_lock` is held."""
+        used = self._holders or self._receiving or self._sending
+        if used or self._closing or not self._destroyed:
+            return False
+        self._closing = True
+        return True
 
     def _writing(self) -> AbstractContextManager[object]:
         # The thread that holds it all the time need not do so again.

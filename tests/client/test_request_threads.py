@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from client_support import OK, Followed, Peer, answer, ignore, keeping, scripted, stalling
-from support import SECONDS, Recorder, in_thread
+from support import SECONDS, Recorder, eventually, in_thread
 
 from nhttp import _threads, net
 from nhttp._agent.agent import Agent
@@ -431,20 +431,20 @@ def test_a_listener_that_comes_while_the_calling_thread_connects_is_told() -> No
 
 
 def test_two_threads_that_begin_at_once_get_one_connection() -> None:
-    class Meeting(Agent):
-        """While one thread asks for the name, another one sends the head."""
+    others: list[in_thread] = []
 
-        asked = False
+    class Meeting(Agent):
+        """While one thread asks for the name, another one wants to send the head."""
 
         def get_name(self, *source: Any, **keywords: Any) -> str:
-            if not self.asked:
-                self.asked = True
-                in_thread(req.flush_headers).result()
+            others.append(in_thread(req.flush_headers))
+            eventually(lambda: req._changed is not None, "nobody waits for the first thread")
             return super().get_name(*source, **keywords)
 
     with scripted(answer(OK)) as server, Meeting() as agent:
         req = request(server.url, agent=agent)
         assert req.end().get_response().read() == b"ok"
+        assert [each.result() for each in others] == [None]
         assert len(server.peers) == 1
 
 

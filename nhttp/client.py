@@ -31,7 +31,7 @@ from nhttp._agent.agent import Agent
 from nhttp._agent.options import RequestKeywords, RequestOptions, RequestSource, call_create
 from nhttp._request.asking import AskingRequest, Tunnel
 from nhttp._request.reading import Information
-from nhttp._request.sending import CALLBACKS
+from nhttp._request.sending import CALLBACKS, UNDECIDED
 from nhttp.errors import ConnectionReset, InvalidArgument
 from nhttp.headers import Field, checked, gather
 from nhttp.outgoing import says_length
@@ -90,8 +90,6 @@ class ClientRequest(AskingRequest):
         options: What it was made from.
         method: As it is sent, in upper case.
         path: The request target.
-        host: The host that is asked.
-        protocol: ``"http:"``, or what its agent speaks.
         aborted: When `abort` was called, in seconds since 1970 as of `time.time`; None before.
         socket: The connection; None before there is one.
         agent: The agent that gives the socket.
@@ -181,11 +179,10 @@ class ClientRequest(AskingRequest):
         self.agent = _OneTimeAgent(options) if agent is False else _checked_agent(agent)
         self.method = options.method
         self.path = options.path
-        self.host = options.target_host
-        self.protocol = options.protocol or self.agent.protocol
-        if self.protocol != self.agent.protocol:
+        protocol = options.protocol
+        if protocol and protocol != self.protocol:
             raise InvalidArgument(
-                f"protocol {self.protocol!r} is not supported: {self.agent.protocol!r} is expected "
+                f"protocol {protocol!r} is not supported: {self.protocol!r} is expected "
                 "('https:' is for nhttp.https.request, 'http:' for nhttp.request)",
                 "ERR_INVALID_PROTOCOL",
             )
@@ -194,6 +191,13 @@ class ClientRequest(AskingRequest):
         self._set_headers(options)
         seconds = self.agent.timeout if options.timeout is None else options.timeout
         self._seconds = seconds or 0.0
+        # Its own from the beginning: see `Stream.__init__`.
+        self.socket = self._exchange = self._answer = self._send_failure = None
+        self._direct = self._end_sent = self._head_ready = self._head_sent = False
+        self._pending = None
+        self._write_ended = self._write_finished = False
+        self._corked = self._issuer = self._reader = 0
+        self._style = UNDECIDED
         if callback is not None:
             self.once("response", callback)
 
@@ -222,6 +226,16 @@ class ClientRequest(AskingRequest):
         else:
             self._error_seen = True
             self.destroy()
+
+    @property
+    def host(self) -> str:
+        """The host that is asked."""
+        return self.options.target_host
+
+    @property
+    def protocol(self) -> str:
+        """What its agent speaks: ``"http:"``, or ``"https:"``."""
+        return self.agent.protocol
 
     # The end.
 

@@ -125,6 +125,10 @@ class IncomingMessage(Readable):
         self._head = head
         self._body = body
         self.socket = socket
+        # Its own from the beginning: see `Stream.__init__`.
+        self.complete = self._source_ended = self._end_emitted = False
+        self._rest = None
+        self._rest_from = self._reader = 0
         self.http_version_minor = head.minor_version
         if isinstance(head, RequestHead):
             self.method, self.url = head.method, head.target

@@ -126,6 +126,9 @@ class ServerResponse(OutgoingMessage):
         self.socket = socket
         self.request = request
         self._exchange = exchange
+        # Its own from the beginning: see `Stream.__init__`.
+        self._headers = self._pending = None
+        self._head_ready = self._head_sent = self._write_ended = self._write_finished = False
         if not request.http_version_minor:
             self.use_chunked_encoding_by_default = False
 

@@ -127,10 +127,8 @@ class AskingRequest(ReadingRequest):
                 if self._failure is not None or self._destroyed:
                     self._error_seen = True
                     raise self._destroyed_error("read the answer")
-                ready = self._unclaimed is not None or (
-                    self._style is BLOCKING and self._exchange is not None
-                )
-                if ready and not self._reader:
+                ready = self._style is BLOCKING and self._exchange is not None
+                if (ready or self._unclaimed is not None) and not self._reader:
                     if stop_at_continue and self._unclaimed is not None:
                         return False
                     self._reader = threading.get_ident()

@@ -69,7 +69,6 @@ class SendingRequest(OutgoingMessage, ABC):
     agent: Agent
     method: str
     path: str
-    host: str
 
     # Not Transfer-Encoding: the end of the connection cannot be the end of a request.
     _automatic = frozenset({"connection", "content-length"})

@@ -152,6 +152,7 @@ class Socket(Clock):
         self.bytes_read: int = 0
         self.bytes_written: int = 0
         self._handle = handle
+        self._connecting = False
         self._watch: _watcher.Watch | None = None  # for the peer's end; guarded by `_lock`
         self._forks = Forks.count
         if handle is not None:

@@ -36,6 +36,15 @@ class Stream(EventEmitter):
     _destroyed = False
     _failure: BaseException | None = None  # the first error; what every later call raises
 
+    def __init__(self) -> None:
+        EventEmitter.__init__(self)  # whose `super` it is, and `super` costs as much as the call
+        # An object's own from the beginning: what it has not got itself CPython looks for in all of
+        # its classes, each time, at ten times the cost. Subclasses do the same with what is looked
+        # at in every exchange. Up to 29 attributes: with more, an object gets a dictionary.
+        self._changed = None
+        self._destroyed = False
+        self._failure = None
+
     @property
     def destroyed(self) -> bool:
         """Whether `destroy` was called, by the user or because of an error."""

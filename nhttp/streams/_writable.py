@@ -93,7 +93,7 @@ class Writable(Stream):
     _default_encoding: str | None = None  # for whoever sets it to order
 
     def __init__(self, write_lock: threading.Lock | None = None) -> None:
-        super().__init__()
+        Stream.__init__(self)
         # Held while octets are handed on, which may block; never taken with `_lock` held.
         self._write_lock = write_lock or threading.Lock()
 

@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from client_support import OK, answer, ignore, scripted
+from client_support import OK, answer, ignore, keeping, scripted
 from support import SECONDS, Recorder, listening, port_of
 
 import nhttp
@@ -222,6 +222,16 @@ def test_attributes() -> None:
     assert not req.reused_socket
     assert repr(req) == "<ClientRequest POST example.com/p?q>"
     assert request("http://h/", agent=False).agent is not global_agent
+
+
+# With more, each access looks into a dictionary: see `Stream.__init__`.
+def test_has_no_more_attributes_than_an_object_keeps_by_itself() -> None:
+    with scripted(keeping([])) as server, Agent(keep_alive=True) as agent:
+        req = agent.get(server.url)
+        response = req.get_response()
+        assert response.read() == b"ok"
+        while_connecting = {"_waiter", "_deadline"}
+        assert max(len(vars(req).keys() - while_connecting), len(vars(response))) <= 29
 
 
 # Many at a time.

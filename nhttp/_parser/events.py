@@ -83,6 +83,7 @@ class ResponseHead:
         has_body: Whether body bytes may follow.
         until_close: Whether the body runs to the end of the connection.
         interim: Whether this is a 1xx other than 101, which another head follows.
+        tunnel: Whether the connection is no longer HTTP's from here on: 101, or 2xx to CONNECT.
     """
 
     status: int
@@ -98,6 +99,7 @@ class ResponseHead:
     has_body: bool
     until_close: bool
     interim: bool
+    tunnel: bool
 
 
 @dataclass(slots=True)

@@ -125,7 +125,7 @@ class Parser(ABC, Generic[HeadT]):
     @property
     def buffered(self) -> int:
         """The number of bytes fed and not consumed."""
-        return len(self._buffer)
+        return len(self._buffer.data) - self._buffer.pos
 
     def take_body(self) -> bytes | None:
         """Return the whole body, if it has arrived with the head; its end goes without saying.
@@ -187,9 +187,8 @@ class Parser(ABC, Generic[HeadT]):
         """Return the state behind `head`, with `_body` set when that is its body."""
 
     def _begin_head(self) -> None:
-        self._state = State.HEAD
-        self._origin = self._buffer.offset
-        self._head.reset()
+        self._state = _HEAD
+        self._origin = self._buffer.dropped + self._buffer.pos
 
     def _next_in_head(self) -> HeadT | BodyEvent:
         buffer = self._buffer
@@ -203,6 +202,7 @@ class Parser(ABC, Generic[HeadT]):
         if head is None:
             self._head.refuse(buffer, len(text), self._limits)
         buffer.pos += len(text)
+        self._head.reset()  # for the next one
         self._state = self._follow_head(head)
         return head
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["ResponseParser"]
 
 # Looking a member up in its Enum costs as much as a look-up in two dictionaries.
+_IDLE: Final = State.IDLE
 _HEAD: Final = State.HEAD
+_BODY: Final = State.BODY
 
 _REMEMBERED = 2048  # bytes of a head that is kept for comparison, for each connection
 
@@ -61,7 +63,7 @@ class ResponseParser(Parser[ResponseHead]):
         Raises:
             RuntimeError: Another response is under way, or none can come any more.
         """
-        if self._state is not State.IDLE:
+        if self._state is not _IDLE:
             raise RuntimeError(f"no response can be expected while {self._state.value}")
         self._expected_method = method
         self._upgrade_expected = upgrade
@@ -85,9 +87,8 @@ class ResponseParser(Parser[ResponseHead]):
             or last[4] != limits.max_headers_count
         ):
             return super().receive(data)
-        buffer.append(data)
-        self._origin = buffer.dropped
-        buffer.pos = len(last[0])
+        buffer.dropped = self._origin = buffer.dropped + buffer.pos
+        buffer.data, buffer.pos = data, len(last[0])
         self._state = self._follow_head(last[1])
         return last[1]
 
@@ -111,8 +112,8 @@ class ResponseParser(Parser[ResponseHead]):
         minor_version = 1 if minor == "1" else 0
         # RFC 9112, 6.3, rungs 1 and 2; 8 is what is left.
         bodiless = status < 200 or status in (204, 304) or self._expected_method == "HEAD"
-        tunnel = self._expected_method == "CONNECT" and 200 <= status < 300
-        if tunnel:  # RFC 9110, 9.3.6: both fields MUST be ignored
+        connected = self._expected_method == "CONNECT" and 200 <= status < 300
+        if connected:  # RFC 9110, 9.3.6: both fields MUST be ignored
             length, chunked = None, False
         else:
             length, chunked = body_framing(fields, lookup, repeats, minor_version, bodiless)
@@ -124,7 +125,7 @@ class ResponseParser(Parser[ResponseHead]):
         if interim and self._interims == limits.max_interim_responses:
             reason = f"more than {self._interims} interim responses"
             raise MessageError("HPE_HEADER_OVERFLOW", reason, status=431)
-        has_body = not (bodiless or tunnel or length == 0)
+        has_body = not (bodiless or connected or length == 0)
         until_close = has_body and length is None and not chunked
         head = ResponseHead(
             status,
@@ -140,6 +141,7 @@ class ResponseParser(Parser[ResponseHead]):
             has_body,
             until_close,
             interim,
+            connected or status == 101,
         )
         data = self._buffer.data
         if status >= 200 and len(text) <= _REMEMBERED and isinstance(data, bytes):
@@ -155,9 +157,7 @@ class ResponseParser(Parser[ResponseHead]):
             self._begin_head()
             return State.HEAD
         self._persists = head.keep_alive
-        if head.status == 101:
-            return State.PAUSED
-        if self._expected_method == "CONNECT" and 200 <= head.status < 300:
+        if head.tunnel:
             return State.PAUSED
         if not head.has_body:
             self._body = EMPTY_BODY
@@ -167,7 +167,7 @@ class ResponseParser(Parser[ResponseHead]):
             self._body = LengthBody(head.content_length)
         else:
             self._body = CloseBody()
-        return State.BODY
+        return _BODY
 
     def _follow_body(self) -> State:
-        return State.IDLE if self._persists else State.CLOSED
+        return _IDLE if self._persists else State.CLOSED

@@ -99,7 +99,7 @@ class AskingRequest(ReadingRequest):
 
     def _take_head(self, head: ResponseHead) -> IncomingMessage:
         """Make the response that the calling thread is given."""
-        if self._switches(head):
+        if head.tunnel:
             self._switched(head, drive=False)
             raise self._was_a_tunnel() if self._tunnel else self._destroyed_error("read the answer")
         # Weakly: who drops the request and its response is done with both.
@@ -189,7 +189,7 @@ class AskingRequest(ReadingRequest):
             with self._lock:
                 self._tunnel_askers -= 1
         assert head is not None
-        if not self._switches(head):
+        if not head.tunnel:
             self._put_aside(head)
             raise self._refusal(head.status, head.reason)
         response = self._switched(head, drive=False)
@@ -241,7 +241,7 @@ class AskingRequest(ReadingRequest):
         head = self._read_as_caller(until, stop_at_continue=True)
         if head is None:
             return True
-        if self._switches(head):
+        if head.tunnel:
             self._switched(head, drive=False)
         else:
             self._put_aside(head)

@@ -130,7 +130,7 @@ class ReadingRequest(ConnectingRequest):
         except Exception as error:
             self.destroy(error)
             return
-        if self._switches(head):
+        if head.tunnel:
             self._switched(head, drive=True)
             return
         if not self._hears_response(head):
@@ -191,17 +191,13 @@ class ReadingRequest(ConnectingRequest):
                 if isinstance(error, ParseError):
                     raise
                 raise self._send_failure or error from None
-            if self._switches(head) and not self._wants_tunnel():
+            if head.tunnel and not self._wants_tunnel():
                 raise ConnectionReset(
                     f"the server answered {head.status}, and nobody listens for "
                     f"{self._switch_event()!r} or is in get_tunnel",
                     "ECONNRESET",
                 )
             return head
-
-    def _switches(self, head: ResponseHead) -> bool:
-        """Whether the connection is no longer HTTP's behind this head."""
-        return head.status == 101 or (self.method == "CONNECT" and 200 <= head.status < 300)
 
     def _wants_tunnel(self) -> bool:
         return self._tunnel_askers > 0 or self.listener_count(self._switch_event()) > 0

@@ -47,6 +47,7 @@ def test_a_head_in_all_its_parts() -> None:
         has_body=True,
         until_close=False,
         interim=False,
+        tunnel=False,
     )
 
 

@@ -182,13 +182,24 @@ class Exchange:
             return parse_error(event)
         return ConnectionReset(f"the connection ended {when}", "ECONNRESET", syscall="read")
 
-    def settle(self, head: ResponseHead) -> None:
-        """Take from a final head what it says of the connection."""
+    def settle(self, head: ResponseHead) -> bytes | None:
+        """Take from a final head what it says of the connection.
+
+        Returns:
+            The whole body, if it came with the head, or if there is none. Not where that would be
+            the end of the connection: a listener may want to look at it.
+        """
         if not head.keep_alive:
             self._keep_alive = False
         hint = head.lookup.get("keep-alive")
         seconds = None if hint is None else _timeout_of(hint)
         self.channel.promised = math.inf if seconds is None else max(0.0, seconds - _MARGIN)
+        if head.has_body and not (self._keep_alive and self.agent.keep_alive):
+            return None
+        data = self.channel.parser.take_body()
+        if data is not None:
+            self.received()
+        return data
 
     # What the response asks: `incoming.Body`.
 
@@ -201,18 +212,6 @@ class Exchange:
             self.received()
             return event
         raise self._failure_of(event, "in the middle of the answer")
-
-    def take_body(self, head: ResponseHead) -> bytes | None:
-        """Give the whole body, if it came with the head, or if there is none.
-
-        Not where that would be the end of the connection: a listener may want to look at it.
-        """
-        if head.has_body and not (self._keep_alive and self.agent.keep_alive):
-            return None
-        data = self.channel.parser.take_body()
-        if data is not None:
-            self.received()
-        return data
 
     def body_is_over(self) -> EndOfMessage | None:
         """Tell whether the octets just read were the last ones."""
@@ -241,7 +240,7 @@ class Exchange:
         try:
             if socket._destroyed:
                 raise socket._destroyed_error("write")
-            socket._transmit(socket._open_handle(), out)
+            socket._transmit(out)
         except Exception as error:
             raise self._loss(error, "write") from None
         finally:
@@ -280,7 +279,8 @@ class Exchange:
             socket.set_timeout(0)
         reusable = self._keep_alive and channel.pooled and not channel.parser.buffered
         if reusable and not socket._destroyed:
-            channel.expires = now() + channel.promised
+            promised = channel.promised
+            channel.expires = now() + promised if promised != math.inf else promised
             self.agent._give_back(channel, self.options)
         else:
             socket._goodbye()

@@ -33,7 +33,7 @@ from nhttp._request.asking import AskingRequest, Tunnel
 from nhttp._request.reading import Information
 from nhttp._request.sending import CALLBACKS, UNDECIDED
 from nhttp.errors import ConnectionReset, InvalidArgument
-from nhttp.headers import Field, checked, gather
+from nhttp.headers import Field, gather
 from nhttp.outgoing import says_length
 
 if TYPE_CHECKING:
@@ -205,13 +205,12 @@ class ClientRequest(AskingRequest):
         headers = gather(options.headers) if options.headers else {}
         if options.set_host and "host" not in headers:
             default = options.default_port or self.agent.default_port
-            host = options.host_field(default)
             # RFC 9110, 7.2: as the first field.
-            headers = {"host": checked("Host", host)[1], **headers}
+            headers = {"host": options.host_field(default), **headers}
         if options.auth and "authorization" not in headers:
             headers["authorization"] = Field.of("Authorization", options.authorization())
         self._headers = headers
-        if says_length(headers):
+        if options.headers and says_length(headers):
             self._check_head()
 
     def __enter__(self) -> IncomingMessage:  # type: ignore[override]

@@ -18,6 +18,7 @@ import attrs
 
 from nhttp._parser import METHODS
 from nhttp.errors import InvalidArgument
+from nhttp.headers import Field
 from nhttp.options import check_seconds
 
 if TYPE_CHECKING:
@@ -208,16 +209,13 @@ class RequestOptions:
         if self.timeout is not None:
             check_seconds("timeout", self.timeout)
 
-    def host_field(self, default_port: int) -> str:
-        """Give the value of ``Host``: the port is said when it is not the default one.
+    def host_field(self, default_port: int) -> Field:
+        """Give the field ``Host``: the port is said when it is not the default one.
 
         Raises:
             InvalidArgument: The host's name is one that IDNA cannot encode.
         """
-        port = self.port
-        return _host_field(
-            self.target_host, None if port in (None, "") else int(port), default_port
-        )
+        return _host_field(self.hostname or self.host or "localhost", self.port, default_port)
 
     def authorization(self) -> str | None:
         """Give the value of ``Authorization`` for `auth`, or None."""
@@ -274,7 +272,7 @@ _of_url: Any = functools.lru_cache(maxsize=512)(_checked_url)
 
 
 @functools.lru_cache(maxsize=512)
-def _host_field(host: str, port: int | None, default_port: int) -> str:
+def _host_field(host: str, port: int | str | None, default_port: int) -> Field:
     host = str.__str__(host)  # as in `_text`; here it is kept, for all that are equal to it
     if ":" in host:
         address = host.partition("%")[0]  # a zone says nothing to anybody else (RFC 6874, 4)
@@ -284,7 +282,8 @@ def _host_field(host: str, port: int | None, default_port: int) -> str:
             host = host.encode("idna").decode("ascii")  # as it is looked up
         except UnicodeError:
             raise InvalidArgument(f"{host!r} is not a host", "ERR_INVALID_ARG_VALUE") from None
-    return host if port is None or port == default_port else f"{host}:{port}"
+    number = default_port if port is None or port == "" else int(port)
+    return Field.of("Host", host if number == default_port else f"{host}:{number}")
 
 
 def _from_url(url: str) -> dict[str, Any]:

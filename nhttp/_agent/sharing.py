@@ -242,7 +242,9 @@ class Sharing(EventEmitter, ABC):
             with self._lock:
                 actions = pool.release(name, channel, keep=keep)
                 if not actions:
-                    self._sweeper.expect(channel.idle_since + WATCH_AFTER)
+                    moment = channel.idle_since + WATCH_AFTER
+                    if moment < self._sweeper.due:
+                        self._sweeper.expect(moment)
                     return
                 leftovers = self._apply(actions)
             if not isinstance(actions[0], Offer):

@@ -59,7 +59,8 @@ class AskingRequest(ReadingRequest):
             200
         """
         until = None if timeout is None else now() + timeout
-        self._send_head()
+        if not self._head_sent:
+            self._send_head()
         if not self._claim_reading(until, stop_at_continue=False):
             return self._known_answer()
         head = self._read_as_caller(until, stop_at_continue=False)

@@ -85,7 +85,8 @@ class ConnectingRequest(SendingRequest):
 
     def _new_waiter(self, name: str) -> Waiter:
         """Make what waits for a socket; `destroy` ends the wait, and so does the timeout."""
-        waiter = Waiter(self.agent, self._itself(), self.options, name)
+        this: Any = self
+        waiter = Waiter(self.agent, this, self.options, name)
         with self._lock:
             failure = self._failure
             if failure is None:
@@ -117,8 +118,9 @@ class ConnectingRequest(SendingRequest):
             waiter: The place in the queue otherwise.
         """
         agent = self.agent
+        this: Any = self
         try:
-            if channel is not None and not agent._prepare(channel, self._itself()):
+            if channel is not None and not agent._prepare(channel, this):
                 waiter = self._new_waiter(name)
                 agent._replace(channel, waiter)
             if waiter is None:
@@ -153,7 +155,8 @@ class ConnectingRequest(SendingRequest):
     def _attach(self, channel: Channel, *, reused: bool) -> None:
         """Make the connection this request's, unless it was destroyed meanwhile."""
         socket = channel.socket
-        channel.request = weakref.ref(self._itself())
+        this: Any = self
+        channel.request = weakref.ref(this)
         channel.parser.expect(self.method, self._wants_upgrade())
         exchange = Exchange(
             self.agent,
@@ -175,7 +178,8 @@ class ConnectingRequest(SendingRequest):
                 if self._style is BLOCKING:
                     self._direct = True
                 unheard = self._latch_unheard("socket", socket)
-                self._notify()
+                if self._changed is not None:
+                    self._notify()
         if deadline is not None:
             deadline.cancel()
         if failure is not None:

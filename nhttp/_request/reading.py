@@ -11,7 +11,7 @@ import logging
 import threading
 import weakref
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -232,11 +232,11 @@ class ReadingRequest(ConnectingRequest):
         """
         exchange = self._exchange
         assert exchange is not None
-        exchange.settle(head)
+        body = exchange.settle(head)
         response = IncomingMessage(head, exchange.socket, exchange)
-        response.request = self._itself()
+        this: Any = self
+        response.request = this
         response._on_over = self._answer_over
-        body = exchange.take_body(head)
         if body is not None:
             response._arrived(body)
         self._answered(response, hold=hold)
@@ -249,7 +249,8 @@ class ReadingRequest(ConnectingRequest):
             failure = self._failure
             if failure is not None:
                 self._too_late = True
-            self._notify()
+            if self._changed is not None:
+                self._notify()
         if failure is not None and not response.complete:
             response._abort(failure)  # destroyed while the head was read
 
@@ -281,7 +282,8 @@ class ReadingRequest(ConnectingRequest):
             return None
         rest = exchange.detach()
         response = IncomingMessage(head, socket, exchange)
-        response.request = self._itself()
+        this: Any = self
+        response.request = this
         response.complete = True
         self._tunnel_rest = rest
         self._tunnel = True

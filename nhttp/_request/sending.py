@@ -11,7 +11,7 @@ import logging
 from abc import ABC, abstractmethod
 from enum import Enum
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 from nhttp import _threads
 from nhttp._encoding import encode
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from nhttp._agent.agent import Agent
     from nhttp._agent.options import RequestOptions
     from nhttp._exchange import Exchange
-    from nhttp.client import ClientRequest
     from nhttp.headers import Field
     from nhttp.streams import BytesLike, Callback
 
@@ -87,10 +86,6 @@ class SendingRequest(OutgoingMessage, ABC):
     # Written by the thread that sends, under `_write_lock`:
     _end_sent = False
     _send_failure: OSError | None = None
-
-    def _itself(self) -> ClientRequest:
-        this: Any = self
-        return this  # type: ignore[no-any-return]
 
     # What the layers above give.
 
@@ -182,7 +177,8 @@ class SendingRequest(OutgoingMessage, ABC):
             if self._has_failed():
                 return False
             self._check_writable()
-            self._check_body(data)
+            if data:
+                self._check_body()
             if not self._head_sent:
                 self._check_head()
             blocking = self._style is BLOCKING
@@ -227,7 +223,8 @@ class SendingRequest(OutgoingMessage, ABC):
                 if self._write_ended and chunk is not None and not self._has_failed():
                     self._check_writable()
                 return self
-            self._check_body(data)
+            if data:
+                self._check_body()
             if not self._head_sent and self._headers and says_length(self._headers):
                 self._check_head()
             if data:
@@ -254,9 +251,9 @@ class SendingRequest(OutgoingMessage, ABC):
         self._issuer = get_ident()
         return True
 
-    def _check_body(self, data: bytes) -> None:
+    def _check_body(self) -> None:
         """Refuse a body behind a head that says nothing of one; `_lock` is held."""
-        if self._bodiless and data:
+        if self._bodiless:
             raise StateError(
                 f"the head of this {self.method} went out without a body: set Content-Length "
                 "or Transfer-Encoding before it does",

@@ -154,6 +154,7 @@ class Socket(Clock):
         self._handle = handle
         self._connecting = False
         self._watch: _watcher.Watch | None = None  # for the peer's end; guarded by `_lock`
+        self._poller: select.poll | None = None  # of the one thread that asks `_is_quiet`
         self._forks = Forks.count
         if handle is not None:
             handle.setblocking(True)
@@ -358,16 +359,16 @@ class Socket(Clock):
     # Writing.
 
     def _writev(self, chunks: Sequence[BytesLike]) -> None:
-        handle = self._handle
-        if handle is None or self._connecting:
-            handle = self._open_handle()
         try:
-            self._transmit(handle, chunks)
+            self._transmit(chunks)
         except OSError as error:
             raise self._broken(error, "write") from None
 
-    def _transmit(self, handle: socket.socket, chunks: Sequence[BytesLike]) -> None:
+    def _transmit(self, chunks: Sequence[BytesLike]) -> None:
         """Hand octets to the kernel; a failure is the caller's, and leaves the socket as it is."""
+        handle = self._handle
+        if handle is None or self._connecting:
+            handle = self._open_handle()
         if len(chunks) == 1:
             data = chunks[0]
             size, sent = len(data), 0
@@ -524,12 +525,16 @@ class Socket(Clock):
 
         The caller need not hold the socket: should the descriptor be another's by now, a look takes
         nothing from that. Before each use of a kept connection it is asked, so it is to be cheap:
-        `poll` takes a third of what a peek does that raises `BlockingIOError`.
+        `poll` takes a third of what a peek does that raises `BlockingIOError`, and what is polled
+        is kept.
         """
-        try:
-            return not self._await_readable(0)
-        except ValueError:  # closed just now: there is no descriptor to ask about
-            return False
+        poller = self._poller
+        if poller is None:
+            handle = self._handle
+            if handle is None or handle.fileno() < 0:  # closed just now
+                return False
+            self._poller = poller = _poller_of(handle)
+        return not self._destroyed and not poller.poll(0)
 
     # Closing.
 
@@ -575,6 +580,11 @@ class Socket(Clock):
 
 def await_readable(handle: socket.socket, seconds: float) -> bool:
     """Whether something can be read, or the end, within so many seconds; `math.inf`: some day."""
+    poller = _poller_of(handle)
+    return bool(poller.poll(max(0.0, seconds) * 1000 if seconds < _POLL_AT_MOST else None))
+
+
+def _poller_of(handle: socket.socket) -> select.poll:
     poller = select.poll()
     poller.register(handle, select.POLLIN)
-    return bool(poller.poll(max(0.0, seconds) * 1000 if seconds < _POLL_AT_MOST else None))
+    return poller

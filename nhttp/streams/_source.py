@@ -90,7 +90,8 @@ class Source(Stream):
             stop = start + int(limit)
         if stop == len(rest):
             self._rest, self._rest_from = None, 0
-            self._notify()  # there is room for more
+            if self._changed is not None:
+                self._notify()  # there is room for more
         else:
             self._rest_from = stop
         return rest[start:stop]

@@ -244,8 +244,7 @@ class SecureStream(Socket):
 
     # Writing.
 
-    def _transmit(self, handle: socket.socket, chunks: Sequence[BytesLike]) -> None:
-        del handle
+    def _transmit(self, chunks: Sequence[BytesLike]) -> None:
         engine, wire = self._engine, self._wire
         if engine is None or wire is None or self._connecting:
             engine, wire = self._opened()

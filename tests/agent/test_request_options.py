@@ -60,13 +60,13 @@ def test_percent_encoding_is_left_as_it_is() -> None:
 def test_an_ipv6_host_loses_its_brackets_for_connecting_and_keeps_them_in_the_field() -> None:
     options = gather("http://[::1]:8080/")
     assert options.target_host == "::1"
-    assert options.host_field(80) == "[::1]:8080"
-    assert gather("http://[::1]/").host_field(80) == "[::1]"
+    assert options.host_field(80).value == "[::1]:8080"
+    assert gather("http://[::1]/").host_field(80).value == "[::1]"
 
 
 @pytest.mark.parametrize("host", ["fe80::1%eth0", "[fe80::1%eth0]", "fe80::1"])
 def test_the_zone_of_an_address_stays_here(host: str) -> None:
-    assert gather(host=host, port=8080).host_field(80) == "[fe80::1]:8080"
+    assert gather(host=host, port=8080).host_field(80).value == "[fe80::1]:8080"
 
 
 @pytest.mark.parametrize(
@@ -100,15 +100,15 @@ def test_an_enum_of_str_is_the_text_that_it_is() -> None:
 
     options = gather(path=Known.PATH, host=Known.HOST, port=8080)
     assert f"{options.path}" == "/path"
-    assert f"{options.host_field(80)}" == "known.test:8080"
-    assert f"{gather(host=Known.HOST).host_field(80)}" == "known.test"
+    assert f"{options.host_field(80).value}" == "known.test:8080"
+    assert f"{gather(host=Known.HOST).host_field(80).value}" == "known.test"
 
 
 def test_the_host_field_says_a_port_that_is_not_the_default_one() -> None:
-    assert gather("http://h/").host_field(80) == "h"
-    assert gather("http://h:80/").host_field(80) == "h"
-    assert gather("http://h:81/").host_field(80) == "h:81"
-    assert gather("http://h/", default_port=443).host_field(443) == "h"
+    assert gather("http://h/").host_field(80).value == "h"
+    assert gather("http://h:80/").host_field(80).value == "h"
+    assert gather("http://h:81/").host_field(80).value == "h:81"
+    assert gather("http://h/", default_port=443).host_field(443).value == "h"
 
 
 def test_a_host_beyond_ascii_is_looked_up_as_it_is_and_encoded_in_the_field() -> None:
@@ -117,7 +117,7 @@ def test_a_host_beyond_ascii_is_looked_up_as_it_is_and_encoded_in_the_field() ->
         gather("http://b\u00fccher.test:81/"),
     ):
         assert options.target_host == "b\u00fccher.test"
-        assert options.host_field(80) == "xn--bcher-kva.test:81"
+        assert options.host_field(80).value == "xn--bcher-kva.test:81"
     with pytest.raises(InvalidArgument) as raised:
         gather(host="b\u00fccher..test").host_field(80)
     assert "b\u00fccher..test" in str(raised.value)

@@ -73,7 +73,7 @@ class SendingRequest(OutgoingMessage, ABC):
     _automatic = frozenset({"connection", "content-length"})
 
     # Guarded by `_lock`:
-    _style: Style = UNDECIDED
+    _style: Style  # no default of the class: CPython 3.11 specialises no access past an Enum's
     _issuer = 0  # ident of the thread that sent it, or had it sent
     _exchange: Exchange | None = None  # the present one; another one if the request is repeated
     _direct = False  # there is a socket, and what was queued before it is sent

@@ -9,7 +9,7 @@ import math
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nhttp._agent.pool import Action, Assign, Close, Dial, Offer, Pool
@@ -424,6 +424,7 @@ def test_destroying_leaves_connections_that_are_being_made_to_their_requests() -
     assert pool.sockets == {A: ["s1"]}
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_limits_hold_and_nobody_is_forgotten_whatever_happens(data: st.DataObject) -> None:
     """Random steps; after each, no limit is exceeded and no free slot has somebody waiting."""

@@ -6,10 +6,12 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, NamedTuple
 
+from nhttp._request.connecting import NOT_ENDED
 from nhttp._request.reading import ReadingRequest
 from nhttp._request.sending import BLOCKING, UNDECIDED
 from nhttp._timers import now
 from nhttp.errors import SocketTimeout, StateError, TunnelRefused
+from nhttp.options import check_seconds
 
 if TYPE_CHECKING:
     from nhttp._parser import ResponseHead
@@ -47,6 +49,7 @@ class AskingRequest(ReadingRequest):
             The same response each time.
 
         Raises:
+            InvalidArgument: `timeout` is not a number.
             TimeoutError: No answer in time; it can be asked for again.
             OSError: No answer came: refused, reset, timed out.
             ParseError: What came is no answer.
@@ -58,7 +61,7 @@ class AskingRequest(ReadingRequest):
             >>> req.end().get_response(timeout=5).status_code  # doctest: +SKIP
             200
         """
-        until = None if timeout is None else now() + timeout
+        until = None if timeout is None else _moment_of(timeout)
         if not self._head_sent:
             self._send_head()
         if not self._claim_reading(until, stop_at_continue=False):
@@ -85,6 +88,8 @@ class AskingRequest(ReadingRequest):
                     return None
         except BaseException as error:
             expired = isinstance(error, SocketTimeout) and until is not None
+            if expired and not self._write_ended and not stop_at_continue:
+                error.add_note(NOT_ENDED)
             if isinstance(error, Exception) and not (expired and not self._destroyed):
                 self._fail_reading(error)
             self._stop_reading()
@@ -178,7 +183,7 @@ class AskingRequest(ReadingRequest):
             >>> response, socket, head = req.get_tunnel(timeout=5)
             >>> socket.write("through the tunnel")
         """
-        until = None if timeout is None else now() + timeout
+        until = None if timeout is None else _moment_of(timeout)
         with self._lock:
             self._tunnel_askers += 1
         try:
@@ -235,7 +240,7 @@ class AskingRequest(ReadingRequest):
             ParseError: What came is no answer.
             StateError: As for `get_response`.
         """
-        until = None if timeout is None else now() + timeout
+        until = None if timeout is None else _moment_of(timeout)
         self._send_head()
         if not self._claim_reading(until, stop_at_continue=True):
             return self._continued
@@ -253,3 +258,10 @@ class AskingRequest(ReadingRequest):
         with self._lock:
             self._unclaimed = head
         self._stop_reading()
+
+
+def _moment_of(timeout: object) -> float:
+    """Give the moment at which a wait that begins now is over; less than 0 seconds are none."""
+    if isinstance(timeout, (int, float)):
+        timeout = max(timeout, 0)
+    return now() + check_seconds("timeout", timeout)

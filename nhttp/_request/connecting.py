@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nhttp.net import Socket
     from nhttp.streams import Callback
 
-__all__ = ["ConnectingRequest"]
+__all__ = ["NOT_ENDED", "ConnectingRequest"]
 
 _Args = TypeVarTuple("_Args")
 
@@ -32,6 +32,8 @@ _log = logging.getLogger("nhttp.client")
 
 # RFC 9110, 9.2.2: doing it twice is doing it once.
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
+# A note on timeouts: most who forget it wait for an answer to a request that has not been made.
+NOT_ENDED = "the request was not ended: a server may wait for the rest of it, which `end` sends"
 
 
 class ConnectingRequest(SendingRequest):
@@ -313,6 +315,8 @@ class ConnectingRequest(SendingRequest):
             error = SocketTimeout(
                 f"no progress for {self._seconds:g} seconds", "ETIMEDOUT", syscall="read"
             )
+            if not self._write_ended:
+                error.add_note(NOT_ENDED)
             _threads.run(self.destroy, error, name="nhttp-timeout")
 
     def set_no_delay(self, no_delay: bool = True) -> Self:

@@ -82,7 +82,7 @@ def test_the_zone_of_an_address_stays_here(host: str) -> None:
 def test_the_zone_in_a_url_is_decoded_for_connecting(written: str, host: str) -> None:
     options = gather(f"http://[{written}]:8080/%25")
     assert options.target_host == host
-    assert options.host_field(80) == f"[{host.partition('%')[0]}]:8080"
+    assert options.host_field(80).value == f"[{host.partition('%')[0]}]:8080"
     assert options.path == "/%25"
 
 

@@ -1,0 +1,173 @@
+"""Turns that take long: for a while, connections are kept apart then."""
+
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import math
+import threading
+
+import pytest
+from turns_support import (
+    LEADER,
+    Fake,
+    NoThreads,
+    Turns,
+    jobs,
+    no_threads,
+    turns,
+)
+from wire import SECONDS
+
+from nhttp import _turns
+from nhttp._timers import now
+
+__all__ = ["jobs", "no_threads", "turns"]
+
+pytestmark = pytest.mark.skipif(not _turns.AVAILABLE, reason="connections rest on Linux only")
+
+APART = _turns.APART_NAME
+
+
+# --- apart -------------------------------------------------------------------------------------
+
+
+def last_twice(turns: Turns, *fakes: Fake) -> None:
+    """Have two turns relieved."""
+    for each in fakes:
+        blocker = each.blocks()
+        turns.look()
+        turns.look()
+        assert not turns.is_served(each)
+        blocker.free.set()
+
+
+def test_where_turns_last_often_connections_are_kept_apart(
+    turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_turns, "OFTEN_SECONDS", SECONDS)
+    monkeypatch.setattr(_turns, "APART_SECONDS", SECONDS)
+    first, second, third = turns.add(3)
+    last_twice(turns, first)
+    assert first.took()[1]  # once is not often
+    last_twice(turns, second)
+    thread, rests = second.took()
+    assert not rests
+    second.send()
+    assert second.took() == (thread, False)
+    third.send()
+    thread, rests = third.took()
+    assert not rests
+    assert thread.name == APART
+    assert turns._resting == {first.fileno(): first}
+    # When that is over, each rests behind its next turn.
+    turns._apart_until = -math.inf
+    third.send()
+    assert third.took() == (thread, True)
+    assert third.ask().name == LEADER
+    second.ask()
+    assert second.ask() is first.ask() is third.ask()
+
+
+def test_nobody_leads_when_the_last_one_is_set_apart(turns: Turns) -> None:
+    first, second = turns.add(2)
+    first.ask()
+    epoll = turns._epoll
+    assert epoll is not None
+    turns._apart_until = math.inf
+    for each in (first, second):
+        assert turns.leads()
+        each.send()
+        thread, rests = each.took()
+        assert (thread.name, rests) == (APART, False)
+    assert not turns.leads()
+    assert epoll.closed
+    turns._apart_until = -math.inf
+
+
+def test_where_there_is_no_thread_to_be_apart_the_leader_takes_the_turn(
+    turns: Turns, no_threads: NoThreads
+) -> None:
+    first, second = turns.add(2)
+    no_threads.names = {APART}
+    turns._apart_until = math.inf
+    assert first.ask() is second.ask()
+    assert first.ask().name == LEADER
+    turns._apart_until = -math.inf
+
+
+def long_turns(turns: Turns, only: Fake, monkeypatch: pytest.MonkeyPatch) -> float:
+    """Have two turns that take a quarter of a second each, by the clock, which stays there."""
+    moment = 100.0
+    monkeypatch.setattr(_turns, "now", lambda: moment)
+    for _ in range(2):
+        blocker = only.blocks()
+        moment += 0.25
+        blocker.free.set()
+        assert only.took()[1]
+        moment += 5
+    assert (turns._busy, turns._timed) == (0.5, 2)
+    return moment
+
+
+@pytest.mark.parametrize("enough", [True, False])
+@pytest.mark.parametrize("long", [True, False])
+def test_where_turns_take_long_on_average_connections_are_kept_apart(
+    turns: Turns, monkeypatch: pytest.MonkeyPatch, *, enough: bool, long: bool
+) -> None:
+    (only,) = turns.add()
+    moment = long_turns(turns, only, monkeypatch)
+    monkeypatch.setattr(_turns, "LOOK_SECONDS", 0.5 if enough else 0.6)
+    monkeypatch.setattr(_turns, "LONG_SECONDS", 0.2499 if long else 0.2501)
+    turns.look()
+    apart = moment + _turns.APART_SECONDS if enough and long else -math.inf
+    assert turns._apart_until == apart
+    assert (turns._busy, turns._timed) == ((0, 0) if enough else (0.5, 2))
+    turns._apart_until = -math.inf
+
+
+def test_where_the_leader_waits_for_a_core_turns_do_not_take_long(
+    turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited = 0.0
+
+    def tell(_: int) -> float:
+        return waited
+
+    monkeypatch.setattr(_turns, "_waited_for_a_core", tell)
+    monkeypatch.setattr(_turns, "OFTEN_SECONDS", SECONDS)
+    first, second = turns.add(2)
+    for _ in range(3):
+        blocker = first.blocks()
+        for _ in range(2):
+            waited += _turns.LOOK_SECONDS / 2
+            turns.look()
+        assert second.ask() is not blocker.thread  # it is relieved all the same
+        blocker.free.set()
+        assert first.took()[1]
+    assert turns._apart_until == -math.inf
+    blocker = first.blocks()
+    turns.look()
+    turns.look()
+    assert turns._apart_until > now()
+    blocker.free.set()
+    first.took()
+    turns._apart_until = -math.inf
+
+
+def test_how_long_a_thread_has_waited_for_a_core() -> None:
+    assert 0 <= _turns._waited_for_a_core(threading.get_native_id()) < 1e6
+    assert _turns._waited_for_a_core(0) == 0
+
+
+def test_the_leader_is_known_by_its_number(turns: Turns) -> None:
+    first, second = turns.add(2)
+    leader = first.ask()
+    assert turns._leader == leader.native_id
+    blocker = first.blocks()
+    turns.step_aside(first)
+    leader = second.ask()
+    assert turns._leader == leader.native_id
+    assert leader is not blocker.thread
+    blocker.free.set()
+    first.took()

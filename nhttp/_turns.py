@@ -140,21 +140,22 @@ class Turns:
         descriptor = connection.fileno()
         leads = self._epoll is not None
         epoll = self._epoll or select.epoll()
-        epoll.register(descriptor, select.EPOLLIN)
-        if not leads:
-            try:
+        try:
+            epoll.register(descriptor, select.EPOLLIN)
+            if not leads:
                 self._begin_reign(epoll)
-            except BaseException:
+        except BaseException:
+            if not leads:
                 epoll.close()
-                raise
-            self._epoll = epoll
+            raise
+        self._epoll = epoll
         self._resting[descriptor] = connection
 
     def _remove(self, connection: Resting) -> None:
         descriptor = connection.fileno()
         if self._epoll is not None and self._resting.get(descriptor) is connection:
             del self._resting[descriptor]
-            with suppress(OSError):  # the descriptor of a process before a fork
+            with suppress(OSError):  # somebody has closed it behind the connection's back
                 self._epoll.unregister(descriptor)
 
     def _begin_reign(self, epoll: select.epoll) -> None:
@@ -269,6 +270,7 @@ class Turns:
         """See whether turns last, and come back while there are turns."""
         waited = _waited_for_a_core(self._leader)
         with self._lock:
+            self._guarded = False
             connection = self._turn
             often = long = False
             if self._count != self._seen:
@@ -287,7 +289,6 @@ class Turns:
             if had_a_core and (often or long):
                 self._apart_until = now() + APART_SECONDS
             self._seen, self._waited = self._count, waited
-            self._guarded = False
             if self._quiet < QUIET_LOOKS:
                 self._come_back()
 

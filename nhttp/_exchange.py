@@ -35,6 +35,11 @@ __all__ = ["Exchange"]
 
 _MARGIN = 1.0  # seconds that a server's promise to keep the connection is not trusted
 _BLOCK = 64 * 1024
+# A server that has answered within the first of these is waited for awake for the second, when it
+# is asked again: for a thread that sleeps it takes as long to be woken, which is more than all else
+# that a small request costs. Where the answer takes longer there is no gain, and no attempt.
+_PROMPT_SECONDS = 0.0002
+_AWAKE_SECONDS = 0.00005
 _REPLAYED = 64 * 1024  # what is kept of a request, to be sent again on a fresh connection
 
 
@@ -136,10 +141,13 @@ class Exchange:
         if in_doubt:
             self.channel.in_doubt = True
         socket = self.socket
+        sent = socket._active
         socket._receiving = True  # a hold
         try:
             if socket._destroyed:
                 raise socket._destroyed_error("read")
+            if in_doubt and self.channel.prompt:
+                socket._await_awake(_AWAKE_SECONDS)
             data = socket._receive(_BLOCK)
         except Exception as error:
             raise self._loss(error, "read") from None
@@ -148,7 +156,9 @@ class Exchange:
             if socket._destroyed:
                 socket._left()
         if data:
-            self.answered = True
+            if not self.answered:
+                self.answered = True
+                self.channel.prompt = socket._active - sent < _PROMPT_SECONDS
             if in_doubt:
                 self.channel.in_doubt = False
         return data

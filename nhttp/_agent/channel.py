@@ -38,6 +38,7 @@ class Channel:
         request: The request that had it last.
         pooled: Whether it may go back to the pool.
         kept: Whether `keep_socket_alive` prepared it, and `reuse_socket` is to undo that.
+        prompt: Whether the last answer came at once: see `Exchange`.
         in_doubt: Whether its exchange finds out just now that it is dead, and sees to its slot.
         promised: Seconds that the server lets it be idle, less a margin; inf: it has not said.
         expires: When the server may close it, on the clock of `now`; inf: it has not said.
@@ -52,6 +53,7 @@ class Channel:
         self.request: weakref.ref[ClientRequest] | None = None
         self.pooled = True
         self.kept = False
+        self.prompt = False
         self.in_doubt = False
         self.promised = math.inf
         self.expires = math.inf

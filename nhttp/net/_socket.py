@@ -536,6 +536,20 @@ class Socket(Clock):
             self._poller = poller = _poller_of(handle)
         return not self._destroyed and not poller.poll(0)
 
+    def _await_awake(self, seconds: float) -> None:
+        """Look again and again whether something can be read, for so long at the most.
+
+        The caller holds the socket, and is the only one to read.
+        """
+        if self._has_more():
+            return
+        poller = self._poller
+        if poller is None:
+            poller = self._poller = _poller_of(self._open_handle())
+        until = now() + seconds
+        while not poller.poll(0) and now() < until:
+            pass
+
     # Closing.
 
     def _close_handle(self) -> None:

@@ -63,6 +63,7 @@ class BodyRule(Enum):
 
 
 _ALLOWED: Final = BodyRule.ALLOWED
+_UNSPOKEN: Final = BodyRule.UNSPOKEN
 
 
 class _DateCache:
@@ -116,7 +117,7 @@ class OutgoingMessage(Writable):
     _head_ready = False  # `write_head` was called, or the head was rendered: headers are fixed
     # Settled when the head is rendered; guarded by `_write_lock`:
     _head_sent = False
-    _framing = _NONE
+    _framing: Framing  # a response has it from the beginning, a request a default: see there
     _declared: int | None = None  # Content-Length as it was sent
     _body_sent = 0
 
@@ -256,7 +257,7 @@ class OutgoingMessage(Writable):
         """
         headers = self._headers or {}
         rule = self._body_rule()
-        if rule is BodyRule.UNSPOKEN or not self.use_chunked_encoding_by_default:
+        if rule is _UNSPOKEN or not self.use_chunked_encoding_by_default:
             headers = _without_framing(headers, rule)
         self._head_ready = self._head_sent = True
         if rule is _ALLOWED:

@@ -35,6 +35,8 @@ _PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
 _FILE_BLOCK = 1024 * 1024
 
 _ALLOWED: Final = BodyRule.ALLOWED
+_NO_FRAMING: Final = Framing.NONE
+_NOTHING: Final[frozenset[str]] = frozenset()
 
 _STATUS_LINES: Final[dict[tuple[int, str | None], str]] = {
     (code, reason): f"HTTP/1.1 {code} {reason}\r\n" for code, reason in STATUS_CODES.items()
@@ -129,8 +131,12 @@ class ServerResponse(OutgoingMessage):
         # Its own from the beginning: see `Stream.__init__`.
         self._headers = self._pending = None
         self._head_ready = self._head_sent = self._write_ended = self._write_finished = False
-        if not request.http_version_minor:
-            self.use_chunked_encoding_by_default = False
+        self._framing = _NO_FRAMING
+        self._suppressed = _NOTHING
+        self._trailers = ""
+        self.send_date = True
+        self.status_message = None
+        self.use_chunked_encoding_by_default = request.http_version_minor != 0
 
     # The head.
 

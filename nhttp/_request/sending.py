@@ -72,6 +72,9 @@ class SendingRequest(OutgoingMessage, ABC):
     # Not Transfer-Encoding: the end of the connection cannot be the end of a request.
     _automatic = frozenset({"connection", "content-length"})
 
+    # Looked at once or twice in a request, which has no room for one more attribute of its own.
+    _framing = _NONE
+
     # Guarded by `_lock`:
     _style: Style  # no default of the class: CPython 3.11 specialises no access past an Enum's
     _issuer = 0  # ident of the thread that sent it, or had it sent

@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -219,7 +219,7 @@ def answering() -> Generator[int]:
                 connection, _ = listener.accept()
             except OSError:
                 return
-            with connection:
+            with connection, suppress(ConnectionError):  # an upload is given up in the middle
                 while connection.recv(len(BLOCK)):
                     connection.sendall(ANSWER)
 

@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import importlib
 import os
 import signal
 import socket
@@ -31,8 +29,6 @@ PATIENCE = 50  # milliseconds before the garbage is collected, which costs more 
 # Those wait a while for more work, and then end. Of the keeper its references are counted instead.
 MAY_STAY = {_threads.IDLE_NAME, _threads.KEEPER_NAME, TIMERS_NAME, WATCHER_NAME}
 
-IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ  # one of several processes that run tests
-
 
 def pytest_configure() -> None:
     """Find the benchmarks; see to it that Ctrl-C means something in programs that tests start.
@@ -51,43 +47,11 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(8, (os.cpu_count() or 1) + 1)
 
 
-def shared_bytecode(base: Path) -> str:
-    """Where this run's processes share their bytecode, if the usual places are not to be used."""
-    return str((base.parent if IS_WORKER else base) / "bytecode")
-
-
-def compile_share(session: pytest.Session) -> None:
-    """Where several processes collect, have this one compile a share of the tests before.
-
-    All of them collect all tests, and rewriting the assertions is most of that. Each finds most of
-    it done by the others.
-    """
-    folders = [session.config.invocation_params.dir / name for name in session.config.args]
-    if not IS_WORKER or not all(map(Path.is_dir, folders)):
-        return
-    files = sorted(file for folder in folders for file in folder.rglob("test_*.py"))
-    number = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
-    for file in files[number :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]:
-        if str(file.parent) not in sys.path:
-            sys.path.insert(0, str(file.parent))
-        with contextlib.suppress(Exception, pytest.skip.Exception):  # it is told when collected
-            importlib.import_module(file.stem)
-
-
 @pytest.hookimpl(wrapper=True)
-def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
-    """Collect without compiling anything twice, and without looking for garbage all the time.
-
-    Nor does the garbage collector look at the thousands of tests again later on.
-    """
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector from looking at thousands of tests again and again."""
     gc.disable()
-    with pytest.MonkeyPatch.context() as patch:
-        if sys.dont_write_bytecode and IS_WORKER:
-            base = Path(session.config.option.basetemp)
-            patch.setattr(sys, "pycache_prefix", shared_bytecode(base))
-            patch.setattr(sys, "dont_write_bytecode", False)
-        compile_share(session)
-        result = yield
+    result = yield
     gc.collect()
     gc.freeze()
     gc.enable()
@@ -103,8 +67,7 @@ def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if sys.dont_write_bytecode:
             patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-            base = tmp_path_factory.getbasetemp()
-            patch.setenv("PYTHONPYCACHEPREFIX", shared_bytecode(base))
+            patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
         yield
 
 

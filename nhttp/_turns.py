@@ -39,12 +39,15 @@ APART_NAME = "nhttp-connection"
 LOOK_SECONDS = 0.005
 # So many looks without a turn between them, and the next one is after the next turn.
 QUIET_LOOKS = 10
-# Connections are kept apart for so long where two turns last within so short a time, or where turns
-# take longer than this on average: waiting for the others then costs more than sharing the
-# interpreter's lock with them.
-APART_SECONDS = 1.0
+# Connections are kept apart where two turns last within so short a time, or where turns take longer
+# than this on average: waiting for the others then costs more than sharing the interpreter's lock
+# with them. First for so long, and twice as long each time that nothing has changed.
 OFTEN_SECONDS = 0.05
 LONG_SECONDS = 0.00025
+APART_SECONDS = (1.0, 2.0, 4.0, 8.0)
+# How long nothing is concluded when somebody begins to lead: while many connections have threads of
+# their own, and come to rest one by one, turns take long because of them.
+GRACE_SECONDS = 0.1
 
 
 class Resting(Protocol):
@@ -93,6 +96,8 @@ class Turns:
         self._waited = 0.0  # what `_waited_for_a_core` had said of it then
         self._lasted = -math.inf  # when a turn was found to last
         self._apart_until = -math.inf
+        self._apart = 0  # how many times in a row they were kept apart
+        self._judge_from = -math.inf  # when it is known how long turns take by themselves
 
     # For connections.
 
@@ -148,6 +153,8 @@ class Turns:
             if not leads:
                 epoll.close()
             raise
+        if not leads:
+            self._judge_from = now() + GRACE_SECONDS
         self._epoll = epoll
         self._resting[descriptor] = connection
 
@@ -272,7 +279,7 @@ class Turns:
         with self._lock:
             self._guarded = False
             connection = self._turn
-            often = long = False
+            often = long = enough = False
             if self._count != self._seen:
                 self._quiet = 0
             elif connection is None:
@@ -282,15 +289,25 @@ class Turns:
                 moment = now()
                 often, self._lasted = moment - self._lasted < OFTEN_SECONDS, moment
             if self._busy >= LOOK_SECONDS:
-                long = self._busy > self._timed * LONG_SECONDS
+                enough, long = True, self._busy > self._timed * LONG_SECONDS
                 self._busy, self._timed = 0.0, 0
             # If not, it is not the turns that take long.
             had_a_core = waited - self._waited < LOOK_SECONDS / 2
-            if had_a_core and (often or long):
-                self._apart_until = now() + APART_SECONDS
+            if had_a_core and now() >= self._judge_from:
+                if often or long:
+                    self._keep_apart()
+                elif enough:
+                    self._apart = 0
             self._seen, self._waited = self._count, waited
             if self._quiet < QUIET_LOOKS:
                 self._come_back()
+
+    def _keep_apart(self) -> None:
+        """Let nobody rest for a while; `_lock` is held."""
+        seconds = APART_SECONDS[min(self._apart, len(APART_SECONDS) - 1)]
+        self._apart += 1
+        self._apart_until = now() + seconds
+        self._judge_from = self._apart_until + GRACE_SECONDS
 
     def _come_back(self) -> None:
         """Have the timer thread look again; `_lock` is held."""

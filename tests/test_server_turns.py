@@ -35,7 +35,8 @@ def _forget() -> None:
     """What was found out of how long turns take."""
     turns = _turns._turns
     with turns._lock:
-        turns._lasted = turns._apart_until = -math.inf
+        turns._lasted = turns._apart_until = turns._judge_from = -math.inf
+        turns._apart = 0
         turns._guard.set(math.inf)
         turns._guarded = False
 
@@ -45,6 +46,7 @@ def never_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the machine is."""
     monkeypatch.setattr(_turns, "OFTEN_SECONDS", 0.0)
     monkeypatch.setattr(_turns, "LONG_SECONDS", SECONDS)
+    monkeypatch.setattr(_turns, "GRACE_SECONDS", 0.0)
     _forget()
 
 

@@ -46,7 +46,7 @@ def test_where_turns_last_often_connections_are_kept_apart(
     turns: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_turns, "OFTEN_SECONDS", SECONDS)
-    monkeypatch.setattr(_turns, "APART_SECONDS", SECONDS)
+    monkeypatch.setattr(_turns, "APART_SECONDS", (SECONDS,))
     first, second, third = turns.add(3)
     last_twice(turns, first)
     assert first.took()[1]  # once is not often
@@ -100,6 +100,7 @@ def long_turns(turns: Turns, only: Fake, monkeypatch: pytest.MonkeyPatch) -> flo
     """Have two turns that take a quarter of a second each, by the clock, which stays there."""
     moment = 100.0
     monkeypatch.setattr(_turns, "now", lambda: moment)
+    turns._judge_from = -math.inf
     for _ in range(2):
         blocker = only.blocks()
         moment += 0.25
@@ -120,9 +121,60 @@ def test_where_turns_take_long_on_average_connections_are_kept_apart(
     monkeypatch.setattr(_turns, "LOOK_SECONDS", 0.5 if enough else 0.6)
     monkeypatch.setattr(_turns, "LONG_SECONDS", 0.2499 if long else 0.2501)
     turns.look()
-    apart = moment + _turns.APART_SECONDS if enough and long else -math.inf
+    apart = moment + _turns.APART_SECONDS[0] if enough and long else -math.inf
     assert turns._apart_until == apart
     assert (turns._busy, turns._timed) == ((0, 0) if enough else (0.5, 2))
+    turns._apart_until = -math.inf
+
+
+def test_nothing_is_concluded_when_somebody_has_just_begun_to_lead(
+    turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_turns, "GRACE_SECONDS", SECONDS)
+    monkeypatch.setattr(_turns, "LONG_SECONDS", 0.0)
+    monkeypatch.setattr(_turns, "OFTEN_SECONDS", SECONDS)
+    first, second = turns.add(2)
+    assert 0 < turns._judge_from - now() <= SECONDS
+    for _ in range(2):
+        last_twice(turns, first)  # is relieved all the same
+        assert first.took()[1]
+    monkeypatch.setattr(_turns, "LOOK_SECONDS", 1e-9)
+    second.ask()
+    turns.look()
+    assert turns._apart_until == -math.inf
+    turns._judge_from = now()
+    second.ask()
+    turns.look()
+    assert turns._apart_until > now()
+    assert turns._judge_from == pytest.approx(turns._apart_until + SECONDS)
+    turns._apart_until = -math.inf
+
+
+def test_connections_are_kept_apart_for_longer_each_time_until_turns_are_short(
+    turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_turns, "LOOK_SECONDS", 1e-9)
+    (only,) = turns.add()
+
+    def seconds(long: float) -> float:
+        monkeypatch.setattr(_turns, "LONG_SECONDS", long)
+        turns._apart_until = turns._judge_from = -math.inf
+        only.ask()
+        turns.look()
+        return round(turns._apart_until - now())
+
+    for _ in range(2):
+        assert [seconds(0.0) for _ in range(6)] == [1, 2, 4, 8, 8, 8]
+        monkeypatch.setattr(_turns, "LOOK_SECONDS", SECONDS)  # that is not enough to know it
+        turns._apart_until = turns._judge_from = -math.inf
+        only.ask()
+        turns.look()
+        assert turns._apart == 6
+        monkeypatch.setattr(_turns, "LOOK_SECONDS", 1e-9)
+        monkeypatch.setattr(_turns, "LONG_SECONDS", SECONDS)
+        only.ask()
+        turns.look()
+        assert turns._apart == 0
     turns._apart_until = -math.inf
 
 

@@ -94,7 +94,7 @@ def test_a_leader_that_nobody_relieves_does_not_wait_for_one_connection(
 ) -> None:
     """Although connections are to be kept apart from now on."""
     monkeypatch.setattr(_turns, "OFTEN_SECONDS", SECONDS)
-    monkeypatch.setattr(_turns, "APART_SECONDS", SECONDS)
+    monkeypatch.setattr(_turns, "APART_SECONDS", (SECONDS,))
     first, second = turns.add(2)
     no_threads.names = {LEADER, APART}
     leader = first.ask()

@@ -155,6 +155,7 @@ def did_not_wait(_: int) -> float:
 def turns(monkeypatch: pytest.MonkeyPatch) -> Iterator[Turns]:
     monkeypatch.setattr(_turns, "OFTEN_SECONDS", 0.0)
     monkeypatch.setattr(_turns, "LONG_SECONDS", SECONDS)
+    monkeypatch.setattr(_turns, "GRACE_SECONDS", 0.0)
     monkeypatch.setattr(_turns, "_waited_for_a_core", did_not_wait)
     made = Turns()
     yield made

@@ -24,6 +24,7 @@ import os
 import select
 import threading
 from contextlib import suppress
+from time import process_time
 from typing import Final, Protocol
 
 from nhttp import _threads
@@ -85,8 +86,11 @@ class Turns:
         self._turn: Resting | None = None  # whose turn the leader takes; a hint without the lock
         self._count = 0  # turns taken
         self._began = 0.0  # when the last one began
-        self._busy = 0.0  # seconds that `_timed` turns have taken, since there were enough of them
+        # Seconds that `_timed` turns have taken, since there were enough of them; that was at
+        # `_since`, when the process had spent so much CPU time.
+        self._busy = 0.0
         self._timed = 0
+        self._since = self._spent = 0.0
         # What the timer thread does: see `_look`.
         self._guard = Deadline(self._look)
         self._guarded = False
@@ -241,6 +245,7 @@ class Turns:
             self._turn = connection
             self._count += 1
             if not self._guarded:
+                self._measure_anew()
                 self._come_back()
         rests = False
         try:
@@ -289,8 +294,10 @@ class Turns:
                 moment = now()
                 often, self._lasted = moment - self._lasted < OFTEN_SECONDS, moment
             if self._busy >= LOOK_SECONDS:
-                enough, long = True, self._busy > self._timed * LONG_SECONDS
-                self._busy, self._timed = 0.0, 0
+                # A process that computes all the time has turns wait for the interpreter's lock.
+                idle = process_time() - self._spent < (now() - self._since) / 2
+                enough, long = True, idle and self._busy > self._timed * LONG_SECONDS
+                self._measure_anew()
             # If not, it is not the turns that take long.
             had_a_core = waited - self._waited < LOOK_SECONDS / 2
             if had_a_core and now() >= self._judge_from:
@@ -301,6 +308,11 @@ class Turns:
             self._seen, self._waited = self._count, waited
             if self._quiet < QUIET_LOOKS:
                 self._come_back()
+
+    def _measure_anew(self) -> None:
+        """Forget how long turns have taken; `_lock` is held."""
+        self._busy, self._timed = 0.0, 0
+        self._since, self._spent = now(), process_time()
 
     def _keep_apart(self) -> None:
         """Let nobody rest for a while; `_lock` is held."""

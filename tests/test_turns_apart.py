@@ -127,6 +127,24 @@ def test_where_turns_take_long_on_average_connections_are_kept_apart(
     turns._apart_until = -math.inf
 
 
+@pytest.mark.parametrize("share", [0.49, 0.51])
+def test_where_the_process_computes_all_the_time_turns_do_not_take_long(
+    turns: Turns, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    (only,) = turns.add()
+    spent = 0.0
+    monkeypatch.setattr(_turns, "process_time", lambda: spent)
+    moment = long_turns(turns, only, monkeypatch)
+    began = turns._since
+    spent = share * (moment - began)
+    monkeypatch.setattr(_turns, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(_turns, "LONG_SECONDS", 0.0)
+    turns.look()
+    assert (turns._apart_until > moment) == (share < 0.5)
+    assert (turns._since, turns._spent) == (moment, spent)
+    turns._apart_until = -math.inf
+
+
 def test_nothing_is_concluded_when_somebody_has_just_begun_to_lead(
     turns: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,8 @@ class Turns(_turns.Turns):
     def _come_back(self) -> None:
         if self.looks_by_itself:
             super()._come_back()
+        else:
+            self._guarded = True
 
     def add(self, count: int = 1) -> list[Fake]:
         """Connections that rest."""
@@ -156,6 +158,7 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> Iterator[Turns]:
     monkeypatch.setattr(_turns, "OFTEN_SECONDS", 0.0)
     monkeypatch.setattr(_turns, "LONG_SECONDS", SECONDS)
     monkeypatch.setattr(_turns, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(_turns, "process_time", lambda: 0.0)  # it waits all the time
     monkeypatch.setattr(_turns, "_waited_for_a_core", did_not_wait)
     made = Turns()
     yield made

@@ -117,7 +117,7 @@ def add(results: Results, case: str, count: Callable[[], Counts]) -> None:
         layers = dict.fromkeys([*LAYERS, ELSEWHERE], 0)
         for code, number in counted.items():
             layers[layer_of(code)] += number
-        for layer, number in {**layers, ALL: sum(layers.values())}.items():
+        for layer, number in {ALL: sum(layers.values()), **layers}.items():
             if number:
                 results.add(case, "free", layer, metric, number / REQUESTS)
 

@@ -92,6 +92,8 @@ class Counts:
         self.on = False
         self.calls: Counter[CodeType] = Counter()
         self.instructions: Counter[CodeType] = Counter()
+        # CPython 3.12 looks for this when a thread begins to be traced, and then no more.
+        sys._getframe().f_trace_opcodes = True
 
     def trace(self, frame: FrameType, event: str, _argument: Any) -> Any:
         """Count one call, and have its instructions counted."""

@@ -64,6 +64,10 @@ ALL = "all of it"
 
 def measure(options: Options, results: Results) -> None:
     """Count each case once in a round."""
+    if sys.version_info >= (3, 12):
+        # 3.12 was seen to crash when it traces instructions in several threads.
+        results.skip("all", "instructions are counted on CPython 3.11 only")
+        return
     cases = {
         "server, small GET": profile_server,
         "client, small GET": profile_client,
@@ -92,8 +96,6 @@ class Counts:
         self.on = False
         self.calls: Counter[CodeType] = Counter()
         self.instructions: Counter[CodeType] = Counter()
-        # CPython 3.12 looks for this when a thread begins to be traced, and then no more.
-        sys._getframe().f_trace_opcodes = True
 
     def trace(self, frame: FrameType, event: str, _argument: Any) -> Any:
         """Count one call, and have its instructions counted."""

@@ -7,6 +7,7 @@ about to block is left to that thread, so that nobody else waits for its end.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextvars import Context
 from threading import get_ident
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ PATIENCE_SECONDS = 0.001
 STAY_REQUESTS = 32
 
 
-class RestingConnection:
+class RestingConnection(ABC):
     """The part of a `Connection` that knows whose thread it is on.
 
     `begin` and `turn` are what threads run, one at a time. The other methods are called by the
@@ -42,13 +43,13 @@ class RestingConnection:
         self._rests = False  # it has rested, or will now
         self._stays = 0  # requests for which it does not rest, since a turn has blocked
 
+    @abstractmethod
     def _serve(self) -> bool:
         """Serve requests until the connection waits for the next one and `_can_rest`.
 
         Returns:
             False: the connection is over instead.
         """
-        raise NotImplementedError
 
     def begin(self) -> bool:
         """Serve a new connection, on a thread of its own.

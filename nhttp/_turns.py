@@ -153,7 +153,7 @@ class Turns:
             epoll.register(descriptor, select.EPOLLIN)
             if not leads:
                 self._begin_reign(epoll)
-        except BaseException:
+        except BaseException:  # no thread, no memory, Ctrl-C: nobody is to lead with it
             if not leads:
                 epoll.close()
             raise

@@ -187,7 +187,7 @@ class Readable(Source):
                     line and chunk[-1:] in (b"\n", "\n")
                 ):
                     break
-        except BaseException:
+        except BaseException:  # as in `readlines`: nothing is lost
             self._put_back(self._nothing().join(parts))
             raise
         if self._source_ended:
@@ -258,7 +258,7 @@ class Readable(Source):
                 total += len(line)
                 if hint is not None and 0 < hint <= total:
                     break
-        except BaseException:
+        except BaseException:  # an error, or Ctrl-C: what was taken can still be read
             self._put_back(self._nothing().join(lines))
             raise
         return lines

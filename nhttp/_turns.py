@@ -85,7 +85,7 @@ class Turns:
         self._reign = 0  # read without the lock by leaders: see `_take`
         self._turn: Resting | None = None  # whose turn the leader takes; a hint without the lock
         self._count = 0  # turns taken
-        self._began = 0.0  # when the last one began
+        self._began = 0.0  # when the present one began; the leader's alone
         # Seconds that `_timed` turns have taken, since there were enough of them; that was at
         # `_since`, when the process had spent so much CPU time.
         self._busy = 0.0
@@ -117,6 +117,7 @@ class Turns:
                 self._turn = None
                 self._busy += moment - self._began
                 self._timed += 1
+                self._began = moment  # of the next one, if it follows at once
                 return True
             if moment < self._apart_until:
                 return False
@@ -229,7 +230,12 @@ class Turns:
 
     def _take_all(self, epoll: select.epoll, reign: int) -> bool:
         """Take the turns of those for whom something has come; False: this thread leads no more."""
-        return all(self._take(descriptor, reign) for descriptor, _ in epoll.poll())
+        ready = epoll.poll()
+        self._began = now()
+        for descriptor, _ in ready:  # noqa: SIM110 - a generator takes longer than the loop
+            if not self._take(descriptor, reign):
+                return False
+        return True
 
     def _take(self, descriptor: int, reign: int) -> bool:
         """Take one turn; False: this thread leads no more."""
@@ -239,7 +245,6 @@ class Turns:
             connection = self._resting.get(descriptor)
             if connection is None:
                 return True
-            self._began = now()
             if self._began < self._apart_until and self._set_apart(connection):
                 return self._reign == reign
             self._turn = connection
@@ -273,6 +278,7 @@ class Turns:
         with self._lock:
             if self._reign == reign:
                 self._turn = None
+                self._began = now()
                 if not self._resting:
                     self._abdicate()
 

@@ -41,7 +41,8 @@ class RequestParser(Parser[RequestHead]):
         super().__init__(limits, check_request_line)
         self._current: RequestHead | None = None
         # The bytes of the last head, what they meant, and the limits that they were within: clients
-        # that keep a connection open tend to repeat themselves, and equal bytes mean the same.
+        # that keep a connection open tend to repeat themselves, and equal bytes mean the same. Not
+        # of one behind which the parser pauses.
         self._last: tuple[bytes, RequestHead, int, int] | None = None
         self._blank_line_seen = False
 
@@ -73,11 +74,12 @@ class RequestParser(Parser[RequestHead]):
             or last[3] != limits.max_headers_count
         ):
             return super().receive(data)
-        buffer.append(data)
+        buffer.dropped += buffer.pos
         self._origin = buffer.dropped
+        buffer.data = data
         buffer.pos = len(last[0])
-        head = last[1]
-        self._state = self._follow_head(head)
+        self._current = head = last[1]
+        self._state = self._enter_body(head)
         return head
 
     def resume(self) -> None:
@@ -140,15 +142,18 @@ class RequestParser(Parser[RequestHead]):
         )
         data = self._buffer.data
         size = len(text)
-        if size <= _REMEMBERED and not self._buffer.pos and isinstance(data, bytes):
+        if (
+            size <= _REMEMBERED
+            and not self._buffer.pos
+            and isinstance(data, bytes)
+            and not _pauses(head)
+        ):
             self._last = (data[:size], head, limits.max_head_size, limits.max_headers_count)
         return head
 
     def _follow_head(self, head: RequestHead) -> State:
         self._current = head
-        if head.upgrade or head.method == "CONNECT":
-            return State.PAUSED
-        return self._enter_body(head)
+        return State.PAUSED if _pauses(head) else self._enter_body(head)
 
     def _enter_body(self, head: RequestHead) -> State:
         if not head.has_body:  # RFC 9112, 6.3, rung 7
@@ -164,3 +169,8 @@ class RequestParser(Parser[RequestHead]):
         self._blank_line_seen = False
         # RFC 9112, 9.6: what comes behind the last request must not be processed.
         return State.IDLE if self._current.keep_alive else State.CLOSED
+
+
+def _pauses(head: RequestHead) -> bool:
+    """Whether what follows the head is for the owner to say."""
+    return head.upgrade or head.method == "CONNECT"

@@ -13,6 +13,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING
 
 from nhttp import _turns
+from nhttp.net._quick import load_quick_send
 from nhttp.net._socket import await_readable
 
 if TYPE_CHECKING:
@@ -57,16 +58,19 @@ class RestingConnection(ABC):
         Returns:
             True: it rests, and may be another thread's already. False: it is over.
         """
-        socket = self.socket
-        socket._owner = get_ident()
+        socket, thread = self.socket, get_ident()
+        socket._owner = thread
         # What a handler leaves in its context is there for the connection's next request, and not
         # for another connection's, whichever thread serves them.
         while self._context.run(self._serve):
             # This thread may serve another connection next, whose handler writes to this socket.
             socket._owner = 0
+            # Who takes turns has nobody to race for the interpreter's lock: `send` is faster then.
+            socket._quick_send = None
             if _turns.rest(self):
                 return True
-            socket._owner = get_ident()
+            socket._owner = thread
+            socket._quick_send = load_quick_send()
         return False
 
     def turn(self) -> bool:

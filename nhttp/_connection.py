@@ -65,6 +65,8 @@ _IDLE: Final = Phase.IDLE
 _HEAD: Final = Phase.HEAD
 _EXCHANGE: Final = Phase.EXCHANGE
 
+_FOREVER: Final = math.inf
+
 
 class Connection(RestingConnection):
     """One connection of a server: the `Body` of its requests and the `Exchange` of its responses.
@@ -89,14 +91,14 @@ class Connection(RestingConnection):
         # The manual: later changes are for connections that begin after them.
         self._timeout = server.timeout
         self._keep_alive = server.keep_alive_timeout
-        said = 0 < self._keep_alive < math.inf and int(self._keep_alive)
+        said = 0 < self._keep_alive < _FOREVER and int(self._keep_alive)
         self._keep_alive_hint = f"Keep-Alive: timeout={said}\r\n" if said else ""
         self._kept = False  # at least one exchange is over
         # Octets of its body were left unread, and more of them may come.
         self._unread: IncomingMessage | None = None
         self._ended = False  # the client has ended its side between two requests
         self._stopped = False  # nothing more can be read; set by `close_if_idle`, in any thread
-        self._request_limit = math.inf  # when the request must have arrived; its reader looks
+        self._request_limit = _FOREVER  # when the request must have arrived; its reader looks
         self._client = ClientWatch(socket, self.parser)
         self._begun = False  # its arrival was told
 
@@ -181,8 +183,6 @@ class Connection(RestingConnection):
         limits.max_head_size = server.max_header_size
         limits.max_headers_count = server.max_headers_count
         event = parser.receive(data) if data else parser.next_event()
-        seconds = server.request_timeout
-        self._request_limit = now() + seconds if seconds else math.inf
         if self._stopped and not self._came_whole(event):
             return None
         if event is not NEED_DATA:
@@ -191,7 +191,13 @@ class Connection(RestingConnection):
             self._step_aside()
             self._become_idle()
             return self._await_head()
+        self._bound_request()
         return self._next_event(server.headers_timeout)
+
+    def _bound_request(self) -> None:
+        """Not all of a request is here: the rest must arrive in time."""
+        seconds = self.server.request_timeout
+        self._request_limit = now() + seconds if seconds else _FOREVER
 
     def _came_whole(self, event: RequestHead | BodyEvent) -> bool:
         """Whether all that belongs to a request came with the octets that its head came with."""
@@ -246,9 +252,11 @@ class Connection(RestingConnection):
         if not head.has_body:
             self.parser.next_event()  # the end
             request.complete = True
-            self._request_limit = math.inf
+            self._request_limit = _FOREVER
         elif self.parser.body_at_hand:
-            self._request_limit = math.inf
+            self._request_limit = _FOREVER
+        elif self._request_limit == _FOREVER:
+            self._bound_request()
         if socket._limit != self._request_limit:
             socket._set_limit(self._request_limit)  # the head's bound is met
         response = ServerResponse(request, self)
@@ -345,8 +353,8 @@ class Connection(RestingConnection):
             socket._quick_send = load_quick_send()
         if socket._timeout != self._timeout:  # a listener set it for this exchange
             socket._allow_silence(self._timeout)
-        if socket._limit != math.inf:
-            socket._set_limit(math.inf)
+        if socket._limit != _FOREVER:
+            socket._set_limit(_FOREVER)
         return keep
 
     def _discard(self, request: IncomingMessage) -> bool:
@@ -401,8 +409,8 @@ class Connection(RestingConnection):
         """The request is complete: its bound is met."""
         if self.request is not None:
             self.request._completed(end)  # first: what follows may tell that the client has gone
-        if self.socket._limit != math.inf:
-            self.socket._set_limit(math.inf)
+        if self.socket._limit != _FOREVER:
+            self.socket._set_limit(_FOREVER)
         self._client.arrived()
 
     def watch(self) -> None:
@@ -412,14 +420,15 @@ class Connection(RestingConnection):
 
     def keep_alive_hint(self) -> str | None:
         """The line that says how long the connection is kept; None: it is not kept at all."""
+        if self._stopped or self.server._listening is None:
+            return None
         request, response = self.request, self.response
         if request is not None and response is not None and not request.complete:
             # A client that is not told would send its next request behind what is left of this one.
             left = self.parser.body_remaining
             if left is not None and left > DISCARD_BYTES and response._write_ended:
                 return None
-        last = self._stopped or self.server._listening is None
-        return None if last else self._keep_alive_hint
+        return self._keep_alive_hint
 
     def _socket_destroyed(self) -> None:
         """Somebody destroyed the socket: wake this connection's thread, wherever it waits."""
@@ -464,7 +473,7 @@ class Connection(RestingConnection):
         # The socket may outlive this object: it keeps no reference to it.
         socket._on_destroyed = None
         socket._on_idle = server._tunnel_expired
-        socket._set_limit(math.inf)
+        socket._set_limit(_FOREVER)
         written = socket.bytes_written
         try:
             heard = server.emit(event, request, socket, rest)
@@ -489,7 +498,7 @@ class Connection(RestingConnection):
         server, socket = self.server, self.socket
         self._step_aside()
         self.phase = Phase.OVER
-        socket._set_limit(math.inf)
+        socket._set_limit(_FOREVER)
         heard = isinstance(error, SocketTimeout) and server.emit("timeout", socket)
         if heard or server.emit("clientError", error, socket):
             await_listener(socket)
@@ -600,7 +609,7 @@ class Connection(RestingConnection):
         return True
 
     def _wake_for_late(self) -> None:
-        self.socket._set_limit(math.inf)
+        self.socket._set_limit(_FOREVER)
         self.socket._stop_reading()
         # The connection's thread may be waiting for another one, which need not be reading.
         request = self.request

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar, cast, overload
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast, overload
 
 from nhttp.errors import InvalidArgument
 
@@ -215,8 +216,9 @@ def check_value(name: str, value: object) -> str | list[str]:
     )
 
 
-class Field(NamedTuple):
-    """A header to be sent, checked."""
+@dataclass(slots=True)
+class Field:
+    """A header to be sent, checked. Not to be changed: many messages may have the same one."""
 
     name: str  # as it is sent
     value: str | list[str]  # a list for as many field lines
@@ -259,7 +261,7 @@ def checked(name: str, value: object) -> tuple[str, Field]:
         InvalidArgument: As `check_name` and `check_value`.
     """
     # A subclass of str may have an equality of its own.
-    if not (isinstance(value, str) and type(value) is str and type(name) is str):
+    if type(value) is not str or type(name) is not str:
         field = Field.of(name, value)
         return field.name.lower(), field
     known = _KNOWN.get((name, value))

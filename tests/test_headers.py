@@ -11,6 +11,7 @@ from wire import answered
 
 from nhttp.errors import InvalidArgument
 from nhttp.headers import (
+    Field,
     Headers,
     check_name,
     check_text,
@@ -191,7 +192,7 @@ class TestWhatWasCheckedBefore:
 
     def test_is_bounded(self, known: dict[Any, Any]) -> None:
         for value in ("a", "b", "long", "c"):
-            assert checked("N", value) == ("n", ("N", value, f"N: {value}\r\n"))
+            assert checked("N", value) == ("n", Field("N", value, f"N: {value}\r\n"))
             assert len(known) <= 2
             if value == "b":
                 assert list(known) == [("N", "a"), ("N", "b")]

@@ -121,7 +121,7 @@ class IncomingMessage(Readable):
     _given_up = False  # the connection's thread does not wait for this body any more
 
     def __init__(self, head: RequestHead | ResponseHead, socket: Socket, body: Body) -> None:
-        super().__init__()
+        Readable.__init__(self)  # here and below: `super` costs as much as the call
         self._head = head
         self._body = body
         self.socket = socket

@@ -11,9 +11,9 @@ is said by `ServerResponse` and `ClientRequest`.
 
 from __future__ import annotations
 
-import time
 from enum import Enum
 from threading import get_ident
+from time import time
 from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 from nhttp._date import format_date
@@ -77,7 +77,7 @@ class _DateCache:
 
     def __call__(self) -> str:
         second, text = self._cached
-        current = int(time.time())
+        current = int(time())
         if second != current:
             text = f"Date: {format_date(current)}\r\n"
             self._cached = (current, text)
@@ -393,18 +393,23 @@ class OutgoingMessage(Writable):
             chunk, encoding, callback = end_arguments(chunk, encoding, callback)
             if callback is not None:
                 self.once("finish", callback)
-        data = b"" if chunk is None else encode(chunk, encoding or self._default_encoding)
+        if type(chunk) is bytes:  # as `encode` gives it back
+            data: BytesLike = chunk
+        else:
+            data = b"" if chunk is None else encode(chunk, encoding or self._default_encoding)
         with self._lock:
-            if chunk is None and (self._write_ended or self._destroyed):
-                return self
             if self._write_ended or self._destroyed:
+                if chunk is None:
+                    return self
                 self._check_writable()
             if not self._head_sent:
                 self._check_head()
             self._write_ended = True
             self._corked = 0
+        socket = self.socket
         try:
-            if self._connected()._owner == get_ident():  # which holds the socket all the time
+            # The owner holds the socket all the time.
+            if socket is not None and socket._owner == get_ident():
                 with self._write_lock:
                     callbacks = self._send_end(data)
             else:
@@ -425,17 +430,15 @@ class OutgoingMessage(Writable):
         """Send what is left: the last octets, and whatever is still missing around them."""
         callbacks: Sequence[Callback] = ()
         size = len(data)
+        out: list[BytesLike]
         if self._pending is None and not self._head_sent:
             # The whole message is at hand, as most are: head and body as one piece.
-            out: list[BytesLike] = [self._render_head(size)]
-            if size and self._framing is _LENGTH:
+            head = self._render_head(size)
+            if self._framing is _LENGTH and size < _JOIN_BELOW:
                 self._body_sent = size
-                if size < _JOIN_BELOW:
-                    out[0] = b"".join((out[0], data))
-                else:
-                    out.append(data)
-            elif size:
-                out += self._frame_chunk(data)
+                out = [head + data]
+            else:
+                out = [head, *self._frame_chunk(data)]
         else:
             chunks, callbacks = self._take_pending()
             if size:

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, S
 from nhttp.errors import InvalidArgument, StateError
 from nhttp.headers import Field, HeaderInput, check_text, gather, pairs_of, tokens_of
 from nhttp.options import check_count
-from nhttp.outgoing import BodyRule, Framing, OutgoingMessage, check_framing
+from nhttp.outgoing import BodyRule, Framing, OutgoingMessage, check_framing, date_line
 from nhttp.status import STATUS_CODES
 
 if TYPE_CHECKING:
@@ -36,10 +36,22 @@ _FILE_BLOCK = 1024 * 1024
 
 _ALLOWED: Final = BodyRule.ALLOWED
 _NO_FRAMING: Final = Framing.NONE
+_LENGTH: Final = Framing.LENGTH
 _NOTHING: Final[frozenset[str]] = frozenset()
+_NO_HEADERS: Final[dict[str, Field]] = {}
 
-_STATUS_LINES: Final[dict[tuple[int, str | None], str]] = {
-    (code, reason): f"HTTP/1.1 {code} {reason}\r\n" for code, reason in STATUS_CODES.items()
+_KEEP_ALIVE = "Connection: keep-alive\r\n"
+# Whatever is said by itself, or changes how something else is said.
+_TOUCHY = frozenset(
+    {"connection", "keep-alive", "date", "content-length", "transfer-encoding", "trailer"}
+)
+
+# Of answers that end their exchange and may have a body: status lines, and the reasons in them.
+_USUAL_LINES: Final[dict[tuple[int, str | None], tuple[str, str]]] = {
+    (code, said): (f"HTTP/1.1 {code} {reason}\r\n", reason)
+    for code, reason in STATUS_CODES.items()
+    if code >= 200 and code not in (204, 304)
+    for said in (reason, None)
 }
 
 
@@ -124,7 +136,8 @@ class ServerResponse(OutgoingMessage):
 
     def __init__(self, request: IncomingMessage, exchange: Exchange) -> None:
         socket = request.socket
-        super().__init__(socket._write_lock)  # whole messages are written under the socket's own
+        # Whole messages are written under the socket's own lock.
+        OutgoingMessage.__init__(self, socket._write_lock)
         self.socket = socket
         self.request = request
         self._exchange = exchange
@@ -170,7 +183,9 @@ class ServerResponse(OutgoingMessage):
                     f"the status message is a str, not {status_message!r}", "ERR_INVALID_ARG_TYPE"
                 )
             status_message, headers = None, status_message
-        code = _check_status(status_code)
+        code = status_code
+        if code.__class__ is not int or not 200 <= code <= 599:
+            code = _check_status(code)
         message = status_message and check_text(status_message, "the status message")
         merged = self._headers or {}
         if headers is not None:
@@ -186,22 +201,44 @@ class ServerResponse(OutgoingMessage):
         self._head_ready = True
         return self
 
-    def _start_line(self) -> str:
-        return (
-            _STATUS_LINES.get((self.status_code, self.status_message))
-            or f"HTTP/1.1 {self.status_code:d} {self.status_message}\r\n"
-        )
+    def _render_head(self, body_size: int | None) -> bytes:
+        # Most answers are here in whole, and leave their framing and the connection to us.
+        request, headers = self.request, self._headers or _NO_HEADERS
+        usual = _USUAL_LINES.get((self.status_code, self.status_message))
+        if (
+            usual is None
+            or body_size is None
+            or request.method == "HEAD"
+            or not (request.complete and self.use_chunked_encoding_by_default)
+            or not (self.should_keep_alive and self.send_date)
+            or self._suppressed
+            or self._trailers
+            or not _TOUCHY.isdisjoint(headers)
+            or (hint := self._exchange.keep_alive_hint()) is None
+        ):
+            return OutgoingMessage._render_head(self, body_size)
+        self._head_ready = self._head_sent = True
+        self._framing = _LENGTH
+        self._declared = body_size
+        head, self.status_message = usual
+        for field in headers.values():
+            head += field.lines
+        head += f"{date_line()}{_KEEP_ALIVE}{hint}Content-Length: {body_size}\r\n\r\n"
+        return head.encode("latin-1")
 
-    def _check_head(self) -> None:
-        code = self.status_code
-        if code.__class__ is not int or not 200 <= code <= 599:
-            code = _check_status(code)
+    def _start_line(self) -> str:
         message = self.status_message
         if message is None:
             # The manual: afterwards this says what was sent.
-            self.status_message = STATUS_CODES.get(code, "unknown")
-        else:
-            self.status_message = check_text(message, "the status message")
+            message = self.status_message = STATUS_CODES.get(self.status_code, "unknown")
+        return f"HTTP/1.1 {self.status_code:d} {message}\r\n"
+
+    def _check_head(self) -> None:
+        code, message = self.status_code, self.status_message
+        if code.__class__ is not int or (code, message) not in _USUAL_LINES:  # 200.0 would be
+            _check_status(code)
+            if message is not None:
+                self.status_message = check_text(message, "the status message")
         if self._headers and not self._head_ready:  # `write_head` has looked already
             check_framing(self._headers)
 
@@ -237,8 +274,8 @@ class ServerResponse(OutgoingMessage):
         if not self.should_keep_alive:
             return "Connection: close\r\n"
         if hint and "keep-alive" not in headers:
-            return f"Connection: keep-alive\r\n{hint}"
-        return "Connection: keep-alive\r\n"
+            return f"{_KEEP_ALIVE}{hint}"
+        return _KEEP_ALIVE
 
     # Interim responses.
 
@@ -393,7 +430,7 @@ class ServerResponse(OutgoingMessage):
 
     def _finish(self) -> None:
         try:
-            super()._finish()
+            OutgoingMessage._finish(self)
         finally:  # a 'finish' listener may raise
             self.request._release()
 

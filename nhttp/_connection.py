@@ -94,6 +94,7 @@ class Connection(RestingConnection):
         said = 0 < self._keep_alive < _FOREVER and int(self._keep_alive)
         self._keep_alive_hint = f"Keep-Alive: timeout={said}\r\n" if said else ""
         self._kept = False  # at least one exchange is over
+        self._idle_seconds = 0.0  # silence that is allowed between requests; 0: as within them
         # Octets of its body were left unread, and more of them may come.
         self._unread: IncomingMessage | None = None
         self._ended = False  # the client has ended its side between two requests
@@ -113,7 +114,7 @@ class Connection(RestingConnection):
                 head = self._read_head()
                 if head is None or not self._exchange(head):
                     break
-                if self.parser.idle:
+                if self.parser.is_idle():
                     self._become_idle()
                     waits = self._can_rest()
                     if waits:
@@ -161,8 +162,8 @@ class Connection(RestingConnection):
 
     def _become_idle(self) -> None:
         """Nothing of a next request is here."""
-        if self._kept and self._keep_alive > 0:
-            self.socket._allow_silence(self._keep_alive)
+        if self._idle_seconds:
+            self.socket._allow_silence(self._idle_seconds)
         self.phase = _IDLE
         if self.server._listening is None:
             # `close` has looked before the phase was right. What is there is still served.
@@ -177,8 +178,11 @@ class Connection(RestingConnection):
             if not data:
                 self._ended = True
                 return None
-            if self._kept and self._keep_alive > 0:
-                socket._allow_silence(self._timeout)
+            if self._idle_seconds:
+                # A deadline that is set for earlier is put off when it has come.
+                socket._timeout = self._timeout
+                if 0 < self._timeout < self._idle_seconds:
+                    socket._arm()
         self.phase = _HEAD
         limits.max_head_size = server.max_header_size
         limits.max_headers_count = server.max_headers_count
@@ -187,7 +191,7 @@ class Connection(RestingConnection):
             return None
         if event is not NEED_DATA:
             return event
-        if parser.idle:  # no more than the blank line that may come in front of a request
+        if parser.is_idle():  # no more than the blank line that may come in front of a request
             self._step_aside()
             self._become_idle()
             return self._await_head()
@@ -198,6 +202,11 @@ class Connection(RestingConnection):
         """Not all of a request is here: the rest must arrive in time."""
         seconds = self.server.request_timeout
         self._request_limit = now() + seconds if seconds else _FOREVER
+
+    def _unbound(self) -> None:
+        """The request has arrived, or its end is not waited for any more."""
+        self._request_limit = _FOREVER
+        self.socket._set_limit(_FOREVER)
 
     def _came_whole(self, event: RequestHead | BodyEvent) -> bool:
         """Whether all that belongs to a request came with the octets that its head came with."""
@@ -252,13 +261,12 @@ class Connection(RestingConnection):
         if not head.has_body:
             self.parser.next_event()  # the end
             request.complete = True
-            self._request_limit = _FOREVER
-        elif self.parser.body_at_hand:
-            self._request_limit = _FOREVER
-        elif self._request_limit == _FOREVER:
-            self._bound_request()
-        if socket._limit != self._request_limit:
+        if head.has_body and not self.parser.body_at_hand:
+            if self._request_limit == _FOREVER:
+                self._bound_request()
             socket._set_limit(self._request_limit)  # the head's bound is met
+        elif socket._limit != _FOREVER:
+            self._unbound()
         response = ServerResponse(request, self)
         response.should_keep_alive = head.keep_alive
         self.request, self.response = request, response
@@ -350,11 +358,12 @@ class Connection(RestingConnection):
         socket = self.socket
         if not self._kept:  # a connection that goes on is worth what it takes to load this
             self._kept = True
+            self._idle_seconds = self._keep_alive
             socket._quick_send = load_quick_send()
         if socket._timeout != self._timeout:  # a listener set it for this exchange
             socket._allow_silence(self._timeout)
         if socket._limit != _FOREVER:
-            socket._set_limit(_FOREVER)
+            self._unbound()
         return keep
 
     def _discard(self, request: IncomingMessage) -> bool:
@@ -410,7 +419,7 @@ class Connection(RestingConnection):
         if self.request is not None:
             self.request._completed(end)  # first: what follows may tell that the client has gone
         if self.socket._limit != _FOREVER:
-            self.socket._set_limit(_FOREVER)
+            self._unbound()
         self._client.arrived()
 
     def watch(self) -> None:
@@ -591,7 +600,7 @@ class Connection(RestingConnection):
         phase, due = self.phase, socket._limit <= now()
         if phase is Phase.OVER:
             socket.destroy()
-        elif phase is Phase.IDLE and self._kept and self._keep_alive:
+        elif phase is Phase.IDLE and self._idle_seconds:
             self.close_if_idle()
         elif not due:
             _threads.run(self._tell_silence, name="nhttp-timeout")

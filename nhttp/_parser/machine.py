@@ -149,9 +149,8 @@ class Parser(ABC, Generic[HeadT]):
         self._state = State.CLOSED
         return self._buffer.take(len(self._buffer))
 
-    @property
     @abstractmethod
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether no message is under way and nothing of the next one has arrived."""
 
     @property

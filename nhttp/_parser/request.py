@@ -46,8 +46,7 @@ class RequestParser(Parser[RequestHead]):
         self._last: tuple[bytes, RequestHead, int, int] | None = None
         self._blank_line_seen = False
 
-    @property
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether no message is under way and nothing of the next one has arrived.
 
         The blank line that may come in front of a request is nothing.

@@ -48,8 +48,7 @@ class ResponseParser(Parser[ResponseHead]):
         # within: servers tend to repeat themselves, and equal bytes mean the same.
         self._last: tuple[bytes, ResponseHead, str, int, int] | None = None
 
-    @property
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether no response is expected and no byte of any has arrived."""
         return self._state is State.IDLE and not len(self._buffer)
 

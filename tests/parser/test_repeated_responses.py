@@ -51,7 +51,7 @@ def test_a_body_that_came_with_its_head_can_be_taken_at_once() -> None:
         parser.expect("GET")
         assert isinstance(parser.receive(OK + b"ok"), ResponseHead)
         assert parser.take_body() == b"ok"
-        assert parser.idle
+        assert parser.is_idle()
 
 
 @pytest.mark.parametrize("data", [OK, OK + b"o", CHUNKED])
@@ -68,4 +68,4 @@ def test_what_has_no_body_is_over_with_its_head() -> None:
     parser.expect("HEAD")
     assert isinstance(parser.receive(OK), ResponseHead)
     assert parser.take_body() == b""
-    assert parser.idle
+    assert parser.is_idle()

@@ -29,7 +29,7 @@ def parse(head: bytes) -> RequestHead:
 
 def is_idle(parser: RequestParser) -> bool:
     """Ask anew: mypy takes an attribute for constant once it was compared."""
-    return parser.idle
+    return parser.is_idle()
 
 
 def remaining(parser: RequestParser) -> int | None:

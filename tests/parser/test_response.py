@@ -122,14 +122,14 @@ def test_no_body_is_in_any_coding(method: str, status: bytes, coding: bytes) -> 
 
 def test_a_body_of_known_length_and_what_follows_it() -> None:
     parser = expecting()
-    assert not parser.idle
+    assert not parser.is_idle()
     parser.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200")
     assert isinstance(parser.next_event(), ResponseHead)
     assert parser.next_event() == b"ok"
     assert isinstance(parser.next_event(), EndOfMessage)
     assert parser.next_event() is PAUSED
     assert parser.buffered == 12
-    assert not parser.idle
+    assert not parser.is_idle()
     parser.feed_eof()
     assert parser.next_event() is PAUSED
 
@@ -138,7 +138,7 @@ def test_one_response_after_another() -> None:
     parser = ResponseParser()
     assert parser.next_event() is PAUSED
     for _ in range(2):
-        assert parser.idle
+        assert parser.is_idle()
         parser.expect("GET")
         assert parser.next_event() is NEED_DATA
         with pytest.raises(RuntimeError, match="reading a head"):

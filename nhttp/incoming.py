@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["IncomingMessage", "parse_error"]
 
 
+_init_stream = Readable.__init__  # called in each exchange: see `streams._base`
+
+
 class Body(Protocol):
     """Where the octets of a message's body come from: one message on one connection."""
 
@@ -121,13 +124,13 @@ class IncomingMessage(Readable):
     _given_up = False  # the connection's thread does not wait for this body any more
 
     def __init__(self, head: RequestHead | ResponseHead, socket: Socket, body: Body) -> None:
-        Readable.__init__(self)  # here and below: `super` costs as much as the call
+        _init_stream(self)
         self._head = head
         self._body = body
         self.socket = socket
         # Its own from the beginning: see `Stream.__init__`.
         self.complete = self._source_ended = self._end_emitted = False
-        self._rest = None
+        self._flowing = self._rest = None
         self._rest_from = self._reader = 0
         self.http_version_minor = head.minor_version
         if isinstance(head, RequestHead):

@@ -18,6 +18,7 @@ from nhttp.headers import Field, HeaderInput, check_text, gather, pairs_of, toke
 from nhttp.options import check_count
 from nhttp.outgoing import BodyRule, Framing, OutgoingMessage, check_framing, date_line
 from nhttp.status import STATUS_CODES
+from nhttp.streams._base import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -39,6 +40,10 @@ _NO_FRAMING: Final = Framing.NONE
 _LENGTH: Final = Framing.LENGTH
 _NOTHING: Final[frozenset[str]] = frozenset()
 _NO_HEADERS: Final[dict[str, Field]] = {}
+
+# Called in each exchange: see `streams._base`.
+_init_stream = Stream.__init__
+_finish = OutgoingMessage._finish
 
 _KEEP_ALIVE = "Connection: keep-alive\r\n"
 # Whatever is said by itself, or changes how something else is said.
@@ -136,8 +141,8 @@ class ServerResponse(OutgoingMessage):
 
     def __init__(self, request: IncomingMessage, exchange: Exchange) -> None:
         socket = request.socket
-        # Whole messages are written under the socket's own lock.
-        OutgoingMessage.__init__(self, socket._write_lock)
+        _init_stream(self)
+        self._write_lock = socket._write_lock  # under which whole messages are written
         self.socket = socket
         self.request = request
         self._exchange = exchange
@@ -430,7 +435,7 @@ class ServerResponse(OutgoingMessage):
 
     def _finish(self) -> None:
         try:
-            OutgoingMessage._finish(self)
+            _finish(self)
         finally:  # a 'finish' listener may raise
             self.request._release()
 

@@ -18,6 +18,10 @@ __all__ = ["HIGH_WATER_MARK", "BytesLike", "Callback", "Stream"]
 
 Callback: TypeAlias = Callable[[], object]
 
+# Called for two objects in each exchange. `super` costs as much as the call; so does looking
+# something up in a class that was imported.
+_init_emitter = EventEmitter.__init__
+
 # What a stream takes from its source ahead of its reader in 'readable' mode, in bytes (as in Node).
 HIGH_WATER_MARK = 16 * 1024
 
@@ -37,7 +41,7 @@ class Stream(EventEmitter):
     _failure: BaseException | None = None  # the first error; what every later call raises
 
     def __init__(self) -> None:
-        EventEmitter.__init__(self)  # whose `super` it is, and `super` costs as much as the call
+        _init_emitter(self)
         # An object's own from the beginning: what it has not got itself CPython looks for in all of
         # its classes, each time, at ten times the cost. Subclasses do the same with what is looked
         # at in every exchange. Up to 29 attributes: with more, an object gets a dictionary.

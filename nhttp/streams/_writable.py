@@ -92,10 +92,10 @@ class Writable(Stream):
     _sealed = False  # `end` has handed on the last octets; guarded by `_write_lock`
     _default_encoding: str | None = None  # for whoever sets it to order
 
-    def __init__(self, write_lock: threading.Lock | None = None) -> None:
-        Stream.__init__(self)
+    def __init__(self) -> None:
+        super().__init__()
         # Held while octets are handed on, which may block; never taken with `_lock` held.
-        self._write_lock = write_lock or threading.Lock()
+        self._write_lock = threading.Lock()
 
     # What a subclass gives.
 

@@ -271,13 +271,12 @@ class Connection(RestingConnection):
         response.should_keep_alive = head.keep_alive
         self.request, self.response = request, response
         self.phase = _EXCHANGE
-        self._client.begin(request, response)
         try:
             if "expect" in head.lookup and head.minor_version:  # RFC 9110, 10.1.1
                 self._dispatch_expecting(request, response)
             else:
                 server.emit("request", request, response)
-            if request._flowing or not response._done():
+            if request._flowing or not response._write_finished:
                 self._see_through(request, response)
         except Exception as error:
             self._raised(error, request, response)
@@ -425,7 +424,12 @@ class Connection(RestingConnection):
     def watch(self) -> None:
         """Somebody listens for the client's disappearance: watch it until the exchange ends."""
         if not self._stopped:  # otherwise this side's own end would be taken for the client's
-            self._client.watch()
+            self._client.watch(self._latest)
+
+    def _latest(self) -> tuple[IncomingMessage, ServerResponse] | None:
+        """Give the messages of the exchange that is under way; any thread."""
+        response = self.response
+        return None if response is None else (response.request, response)
 
     def keep_alive_hint(self) -> str | None:
         """The line that says how long the connection is kept; None: it is not kept at all."""

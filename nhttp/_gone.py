@@ -18,6 +18,8 @@ from nhttp import _threads, _watcher
 from nhttp.errors import socket_error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nhttp._parser import RequestParser
     from nhttp.incoming import IncomingMessage
     from nhttp.net import Socket
@@ -29,9 +31,9 @@ __all__ = ["ClientWatch", "unread"]
 class ClientWatch:
     """Tells the messages of the exchange that is going on when the client ends or resets.
 
-    `begin`, `rest` and `end` are called by the connection's thread, `reading`, `was_read` and
-    `arrived` by whoever reads the body, `watch` by any thread, `_peer_gone` by the watcher's or, in
-    `was_read`, by the reader's, `_tell` by a helper thread.
+    `rest` and `end` are called by the connection's thread, `reading`, `was_read` and `arrived` by
+    whoever reads the body, `watch` by any thread, `_peer_gone` by the watcher's or, in `was_read`,
+    by the reader's, `_tell` by a helper thread.
     `_lock` guards all fields below it. The watcher's lock is taken inside it, never the other way
     round, and no listener is called with either.
     """
@@ -40,30 +42,27 @@ class ClientWatch:
         self.socket = socket
         self.parser = parser
         self._lock = threading.Lock()
-        self._exchange: tuple[IncomingMessage, ServerResponse] | None = None
+        self._exchange: tuple[IncomingMessage, ServerResponse] | None = None  # while watched
         self._watching: _watcher.Watch | None = None
         self._whole = False  # the request has been read to its end
         self._owed = False  # the client has ended, but the rest of its request is still to be read
         self._reading = False  # octets may be on their way from the kernel to the parser
         self._unsure = False  # the client has ended meanwhile
-
-    def begin(self, request: IncomingMessage, response: ServerResponse) -> None:
-        """An exchange begins: from now on it may be watched."""
-        # Without the lock: no other thread knows of this exchange before the last step.
-        self._whole = request.complete
-        self._exchange = (request, response)
+        self._over = False  # no exchange follows
 
     def rest(self) -> None:
         """The exchange is over, and another may follow."""
-        # Without the lock where nothing is watched. Whoever begins to watch just now watches the
-        # next exchange, which is as well; `end` comes last and takes the lock.
-        if self._watching is None and not self._owed:
-            self._exchange = None
-        else:
-            self.end()
+        # Looked at without the lock. Whoever begins to watch just now has come too late for this
+        # exchange: it is the next one that is watched then, which does no harm.
+        if self._exchange is not None:
+            self._stop()
 
     def end(self) -> None:
-        """The exchange is over: nobody watches it any more, and nobody will."""
+        """The last exchange is over: nobody watches it any more, and nobody will."""
+        self._over = True
+        self._stop()
+
+    def _stop(self) -> None:
         with self._lock:
             self._exchange = None
             self._owed = False
@@ -71,11 +70,20 @@ class ClientWatch:
         if watching is not None:
             watching.cancel()
 
-    def watch(self) -> None:
-        """Somebody listens for the client's disappearance."""
+    def watch(self, latest: Callable[[], tuple[IncomingMessage, ServerResponse] | None]) -> None:
+        """Somebody listens for the client's disappearance.
+
+        Args:
+            latest: Gives the messages of the exchange that is under way. Asked when nobody can be
+                faster who has been told of the next one.
+        """
         with self._lock:
-            handle = self.socket._handle
-            if self._watching is None and handle is not None and self._exchange is not None:
+            handle, exchange = self.socket._handle, latest()
+            if handle is None or exchange is None or self._over:
+                return
+            self._exchange = exchange
+            self._whole = exchange[0].complete  # if not yet, `arrived` follows
+            if self._watching is None:
                 self._watching = _watcher.watch(handle, self._peer_gone)
 
     def reading(self) -> None:

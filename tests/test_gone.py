@@ -48,9 +48,12 @@ class Exchange:
         self.parser.feed(HEAD)
         self.parser.next_event()
         self.request = Message()
-        messages: Any = (self.request, Message())
+        self.messages: Any = (self.request, Message())
         self.watch = ClientWatch(Socket(server), self.parser)
-        self.watch.begin(*messages)
+        self.watch._exchange = self.latest()  # as if it were watched
+
+    def latest(self) -> Any:
+        return self.messages
 
     def ends_behind(self, octets: bytes) -> None:
         self.client.sendall(octets)
@@ -107,17 +110,38 @@ def test_it_is_concluded_when_they_have_come(exchange: Exchange) -> None:
 
 def test_nothing_is_watched_between_two_exchanges(exchange: Exchange) -> None:
     exchange.watch.rest()
-    exchange.watch.watch()
+    exchange.watch.watch(lambda: None)
     assert exchange.watch._watching is None
     exchange.watch._peer_gone()  # of a watch that was cancelled too late
     assert not exchange.watch._owed
 
 
 def test_nothing_is_watched_when_this_side_has_gone(exchange: Exchange) -> None:
+    exchange.watch.rest()
     exchange.watch.socket.destroy()
-    exchange.watch.watch()
+    exchange.watch.watch(exchange.latest)
     assert exchange.watch._watching is None
+    assert exchange.watch._exchange is None
     assert not exchange.watch._is_cut_short()
+
+
+def test_nothing_is_watched_behind_the_last_exchange(exchange: Exchange) -> None:
+    exchange.watch.end()
+    exchange.watch.watch(exchange.latest)
+    assert exchange.watch._watching is None
+    assert exchange.watch._exchange is None
+
+
+def test_who_watches_too_late_watches_the_exchange_that_is_under_way(exchange: Exchange) -> None:
+    exchange.watch.watch(exchange.latest)
+    before = exchange.watch._watching
+    assert before is not None
+    exchange.request.complete = True
+    exchange.messages = (exchange.request, Message())
+    exchange.watch.watch(exchange.latest)
+    assert exchange.watch._watching is before
+    assert exchange.watch._exchange is exchange.messages
+    assert exchange.watch._whole
 
 
 def test_a_client_that_goes_with_its_answer_aborts_nothing(exchange: Exchange) -> None:
@@ -130,7 +154,7 @@ def test_a_client_that_goes_with_its_answer_aborts_nothing(exchange: Exchange) -
 
 def test_what_is_found_out_in_one_exchange_is_not_told_to_the_next(exchange: Exchange) -> None:
     exchange.ends_behind(b"abcde")
-    exchange.watch.watch()
+    exchange.watch.watch(exchange.latest)
     exchange.watch._peer_gone()
     assert exchange.watch._owed
     exchange.watch.rest()
@@ -154,6 +178,7 @@ def test_nothing_is_concluded_by_a_server_while_octets_are_on_their_way() -> Non
             assert watch._unsure
             return octets
 
+        request.on("aborted", lambda: None)  # or it is not watched
         watch = watch_of(request)
         original = request.socket._receive
         request.socket._receive = receive  # type: ignore[method-assign]

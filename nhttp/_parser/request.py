@@ -78,7 +78,11 @@ class RequestParser(Parser[RequestHead]):
         buffer.data = data
         buffer.pos = len(last[0])
         self._current = head = last[1]
-        self._state = self._enter_body(head)
+        if head.has_body:
+            self._state = self._enter_body(head)
+        else:
+            self._body = EMPTY_BODY
+            self._state = _BODY
         return head
 
     def resume(self) -> None:

@@ -258,21 +258,22 @@ class Connection(RestingConnection):
             if not self._ignores_upgrade(head):
                 return self._tunnel("upgrade", request)
             self.parser.resume()
-        if not head.has_body:
-            self.parser.next_event()  # the end
-            request.complete = True
-        if head.has_body and not self.parser.body_at_hand:
+        expects = head.minor_version and "expect" in head.lookup  # RFC 9110, 10.1.1
+        body = None if expects and head.has_body else self.parser.take_body()
+        if body is None:
             if self._request_limit == _FOREVER:
                 self._bound_request()
             socket._set_limit(self._request_limit)  # the head's bound is met
-        elif socket._limit != _FOREVER:
-            self._unbound()
+        else:  # all of it came with the head, as most do, and there may be nothing
+            request._arrived(body)
+            if socket._limit != _FOREVER:
+                self._unbound()
         response = ServerResponse(request, self)
         response.should_keep_alive = head.keep_alive
         self.request, self.response = request, response
         self.phase = _EXCHANGE
         try:
-            if "expect" in head.lookup and head.minor_version:  # RFC 9110, 10.1.1
+            if expects:
                 self._dispatch_expecting(request, response)
             else:
                 server.emit("request", request, response)
@@ -353,6 +354,8 @@ class Connection(RestingConnection):
         if not request.complete:
             keep = keep and self._discard(request)
             self._unread = None if keep else request
+        elif request._rest:
+            request._drop_untouched()
         self.request = self.response = None
         socket = self.socket
         if not self._kept:  # a connection that goes on is worth what it takes to load this

@@ -302,13 +302,24 @@ class IncomingMessage(Readable):
         a body with a hole.
         """
         with self._lock:
-            if self._failure is None:
-                self._failure = StateError(
-                    "the response was finished first: the rest of the body was dropped",
-                    "ERR_STREAM_DESTROYED",
-                )
+            self._refuse_late_readers()
             while self._reader:
                 self._wait()
+
+    def _drop_untouched(self) -> None:
+        """The response is out: drop a body that is all here, unless somebody has begun with it."""
+        with self._lock:
+            if self._rest and not self._rest_from:
+                self._refuse_late_readers()
+                self._rest, self._source_ended = None, False
+
+    def _refuse_late_readers(self) -> None:
+        """Have those who read later get an error; `_lock` is held."""
+        if self._failure is None:
+            self._failure = StateError(
+                "the response was finished first: the rest of the body was dropped",
+                "ERR_STREAM_DESTROYED",
+            )
 
     def _listener_added(self, event: str) -> None:
         if event in ("close", "aborted"):

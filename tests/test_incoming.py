@@ -145,14 +145,19 @@ class TestReading:
 
         def listener(request: IncomingMessage, response: ServerResponse) -> None:
             seen.append(request.complete)
-            request.read(4)
+            asked.set()
+            request.read(6)
             seen.append(request.complete)
             response.end()
 
+        asked = Signal()
         with connected(listener) as wire:
-            wire.ask(post("body"))
+            wire.send(UPLOAD)
+            assert asked.happens()
+            wire.ask("body!!")
+            wire.ask(UPLOAD + "body!!")
             wire.ask()
-        assert seen == [False, True, True, True]
+        assert seen == [False, True, True, True, True, True]
 
     def test_by_another_thread_that_answers_later(self) -> None:
         def listener(request: IncomingMessage, response: ServerResponse) -> None:

@@ -181,6 +181,36 @@ def test_a_body_that_was_dropped_is_not_taken_for_an_empty_one() -> None:
             kept[0].read()
 
 
+def test_a_body_that_came_with_its_head_can_be_read_to_its_end_by_who_has_begun() -> None:
+    kept: list[IncomingMessage] = []
+
+    def listener(request: IncomingMessage, response: ServerResponse) -> None:
+        assert request.read(2) == b"bo"
+        kept.append(request)
+        response.end()
+
+    with connected(listener) as wire:
+        for _ in range(2):
+            assert wire.ask(post("body")).status == 200
+        assert kept[0].read() == b"dy"
+
+
+def test_a_client_that_goes_behind_a_whole_request_aborts_it_although_nobody_has_read_it() -> None:
+    aborted = Signal()
+    bodies: queue.Queue[bytes] = queue.Queue()
+
+    def listener(request: IncomingMessage, _: ServerResponse) -> None:
+        assert request.complete
+        request.on("aborted", aborted)
+        assert aborted.happens()
+        bodies.put(request.read())
+        request.destroy()
+
+    with connected(listener) as wire:
+        wire.send(post("body")).end()
+        assert bodies.get(timeout=SECONDS) == b"body"
+
+
 def test_a_request_may_flow_when_its_exchange_is_over() -> None:
     given: queue.Queue[tuple[IncomingMessage, ServerResponse]] = queue.Queue()
     waiting = Signal()

@@ -369,40 +369,43 @@ class Socket(Clock):
         handle = self._handle
         if handle is None or self._connecting:
             handle = self._open_handle()
+        data: BytesLike | None
         if len(chunks) == 1:
             data = chunks[0]
-            size, sent = len(data), 0
+            size = len(data)
+        else:
+            size = sum(map(len, chunks))
+            data = b"".join(chunks) if size < _JOIN_BELOW else None
+        sent = 0
+        if data is None:
+            if size <= _SEND_BLOCK and len(chunks) <= _SEND_BUFFERS:
+                sent = handle.sendmsg(chunks)
+        else:
             if self._quick_send is not None and size <= QUICK_AT_MOST and type(data) is bytes:
                 sent = self._quick_send(handle.fileno(), data, size, QUICK_FLAGS)
             if sent <= 0:
                 sent = handle.send(data) if size <= _SEND_BLOCK else 0
-            self.bytes_written += sent
-            self._active = now()
-            if sent < size:
-                self._send(handle, memoryview(data)[sent:])
-        elif sum(map(len, chunks)) < _JOIN_BELOW:
-            self._send(handle, b"".join(chunks))
-        else:
-            self._send_gathered(handle, chunks)
+        self.bytes_written += sent
+        self._active = now()
+        if sent < size:
+            self._send_on(handle, chunks, sent)
 
-    def _send(self, handle: socket.socket, data: BytesLike) -> None:
-        view = memoryview(data)
-        size, sent = len(view), 0
-        while sent < size:
-            count = handle.send(view[sent : sent + _SEND_BLOCK])
-            self._moved(count)
-            sent += count
-
-    def _send_gathered(self, handle: socket.socket, chunks: Sequence[BytesLike]) -> None:
-        """Send several buffers without copying them."""
-        views = [memoryview(chunk) for chunk in chunks if len(chunk)]
-        while views:
-            count = handle.sendmsg(views[:_SEND_BUFFERS])
-            self._moved(count)
-            while views and count >= len(views[0]):
-                count -= len(views.pop(0))
-            if count:
-                views[0] = views[0][count:]
+    def _send_on(self, handle: socket.socket, chunks: Sequence[BytesLike], sent: int) -> None:
+        """Go on behind what was sent, without copying, as much in each call as is good."""
+        views = [memoryview(chunk) for chunk in chunks]
+        while True:
+            while views and sent >= len(views[0]):
+                sent -= len(views.pop(0))
+            if not views:
+                return
+            views[0] = views[0][sent:]
+            parts: list[memoryview] = []
+            room = _SEND_BLOCK
+            for view in views[:_SEND_BUFFERS]:
+                parts.append(view[:room])
+                room -= len(parts[-1])
+            sent = handle.sendmsg(parts)
+            self._moved(sent)
 
     def _sendfile(self, descriptor: int, offset: int, count: int) -> int | None:
         """Send from a file inside the kernel; None when it cannot be. `_write_lock` is held.

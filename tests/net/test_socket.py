@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import socket
 import threading
 import weakref
@@ -21,7 +22,11 @@ from support import (
 )
 
 from nhttp import net
-from nhttp.net import Socket
+from nhttp.net import Socket, _socket
+
+
+def drained(sock: socket.socket) -> bytes:
+    return b"".join(iter(lambda: sock.recv(65536), b""))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -101,13 +106,27 @@ class TestEnding:
 
     def test_large_gathered_writes(self, family: int) -> None:
         with socket_pair(family) as (near, far):
-            receiver = in_thread(lambda: b"".join(iter(lambda: far.recv(65536), b"")))
+            receiver = in_thread(drained, far)
             pieces = [bytes([i % 251]) * (i * 7 % 2000) for i in range(1500)]
             near.cork()
             for piece in pieces:
                 near.write(piece)
             near.end(b"z" * 3_000_000)
             assert receiver.result() == b"".join(pieces) + b"z" * 3_000_000
+
+    def test_a_slow_peer_shows_as_activity(
+        self, family: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for chunks in ([bytes(5_000_000)], [bytes(20_000), bytes(5_000_000)]):
+            with socket_pair(family) as (near, far):
+                receiver = in_thread(drained, far)
+                near.cork()
+                for chunk in chunks:
+                    near.write(chunk)
+                monkeypatch.setattr(_socket, "now", itertools.count(1.0).__next__)
+                near.end()
+                assert near._active >= 5  # a MiB at the most in each system call
+                assert len(receiver.result()) == sum(map(len, chunks))
 
 
 class TestFailing:

@@ -315,12 +315,11 @@ class OutgoingMessage(Writable):
     def _frame_chunk(self, data: BytesLike) -> list[BytesLike]:
         """Give what goes on the wire for a piece of the body."""
         size = len(data)
-        if not size or self._framing is _NONE:
+        framing = self._framing
+        if not size or framing is _NONE:
             return []
         self._body_sent += size
-        if self._framing is _CHUNKED:
-            return [b"%x\r\n" % size, data, b"\r\n"]
-        return [data]
+        return [b"%x\r\n" % size, data, b"\r\n"] if framing is _CHUNKED else [data]
 
     def _frame_end(self) -> list[BytesLike]:
         """Give what goes on the wire behind the body."""
@@ -347,7 +346,11 @@ class OutgoingMessage(Writable):
         return self._body_sent + self.writable_length
 
     def _writing(self) -> AbstractContextManager[object]:
-        return self._connected()._writing()
+        socket = self.socket
+        if socket is None:
+            raise self._destroyed_error("write")
+        # The thread that holds it all the time is asked without a call: most messages are its own.
+        return self._write_lock if socket._owner == get_ident() else socket._writing()
 
     def _connected(self) -> Socket:
         """Give the socket; raise if there is none (any more)."""
@@ -363,7 +366,7 @@ class OutgoingMessage(Writable):
             self._check_head()
             out.append(self._render_head(None))
         for chunk in chunks:
-            out.extend(self._frame_chunk(chunk))
+            out += self._frame_chunk(chunk)
         if out:
             self._connected()._writev(out)
 
@@ -406,15 +409,9 @@ class OutgoingMessage(Writable):
                 self._check_head()
             self._write_ended = True
             self._corked = 0
-        socket = self.socket
         try:
-            # The owner holds the socket all the time.
-            if socket is not None and socket._owner == get_ident():
-                with self._write_lock:
-                    callbacks = self._send_end(data)
-            else:
-                with self._writing(), self._write_lock:
-                    callbacks = self._send_end(data)
+            with self._writing():
+                callbacks = self._send_end(data)
         except BaseException as error:  # Ctrl-C, say: nobody else will end it
             if not self._is_loss(error):
                 self.destroy()
@@ -469,7 +466,7 @@ class OutgoingMessage(Writable):
             if self._head_sent or self._write_ended:
                 return
             self._check_writable()
-        with self._writing(), self._write_lock:
+        with self._writing():
             if not self._head_sent:
                 self._writev([])
 

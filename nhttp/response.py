@@ -323,7 +323,7 @@ class ServerResponse(OutgoingMessage):
     def _write_interim(self, head: bytes) -> None:
         if not self.request.http_version_minor:
             return  # which knows no interim responses (RFC 9110, 15.2)
-        with self._writing(), self._write_lock:
+        with self._writing():
             if self._head_sent:
                 raise StateError(
                     "an interim response cannot follow the final one", "ERR_HTTP_HEADERS_SENT"
@@ -376,7 +376,7 @@ class ServerResponse(OutgoingMessage):
         if count is not None and size < count:
             raise self._cut_short(count, size)
         self.flush()  # what was written while corked comes first
-        with self._writing(), self._write_lock:
+        with self._writing():
             if self._sealed:  # by a thread that came later and was faster
                 raise self._late("write", "ERR_STREAM_WRITE_AFTER_END")
             if not self._head_sent:

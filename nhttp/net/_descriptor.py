@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 import socket
-from contextlib import AbstractContextManager
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -23,10 +22,9 @@ from nhttp.streams import Duplex
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 __all__ = ["Descriptor", "Forks", "Hold", "set_option"]
-
-_NOTHING: AbstractContextManager[object] = contextlib.nullcontext()
 
 
 class Forks:
@@ -65,6 +63,24 @@ class Hold:
 
     def __exit__(self, *exc_info: object) -> None:
         self._socket._release()
+
+
+class Writing(Hold):
+    """Holds a socket, and has its `_write_lock`, for the length of a ``with`` block."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        self._socket._hold()
+        try:
+            self._socket._write_lock.acquire()
+        except BaseException:  # Ctrl-C, in the wait
+            self._socket._release()
+            raise
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._socket._write_lock.release()
+        self._socket._release()  # may close it, and tell listeners
 
 
 class Descriptor(Duplex):
@@ -126,7 +142,10 @@ class Descriptor(Duplex):
             return self._must_be_closed()
 
     def _left(self) -> None:
-        """The exchange's thread has come back from receiving, or sending, and this is destroyed."""
+        """The exchange's thread has come back from receiving, or sending: look who is the last.
+
+        Of use only when this is destroyed. No lock is held: it may be closed, and tell listeners.
+        """
         with self._lock:
             last = self._must_be_closed()
         if last:
@@ -142,7 +161,7 @@ class Descriptor(Duplex):
 
     def _writing(self) -> AbstractContextManager[object]:
         # The thread that holds it all the time need not do so again.
-        return _NOTHING if self._owner == get_ident() else Hold(self)
+        return self._write_lock if self._owner == get_ident() else Writing(self)
 
     def _open_handle(self) -> socket.socket:
         """Give the connected socket, waiting for a `connect` that is under way."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
 from nhttp._encoding import BytesLike, encode, normalize
@@ -12,12 +11,11 @@ from nhttp.streams._base import HIGH_WATER_MARK, Callback, Stream
 if TYPE_CHECKING:
     import io
     from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from nhttp.streams._readable import Readable
 
 __all__ = ["Writable", "end_arguments"]
-
-_NOTHING: AbstractContextManager[object] = nullcontext()
 
 
 class Writable(Stream):
@@ -107,8 +105,8 @@ class Writable(Stream):
         """Everything was handed on and `end` was called. `_write_lock` is held."""
 
     def _writing(self) -> AbstractContextManager[object]:
-        """Give what is entered around every use of the sink, outside `_write_lock`."""
-        return _NOTHING
+        """Give what is entered around every use of the sink: `_write_lock`, and what that wants."""
+        return self._write_lock
 
     # State.
 
@@ -176,20 +174,25 @@ class Writable(Stream):
             encoding, callback = None, encoding
         if callback is not None:
             self._check_listener(callback)
-        data = encode(chunk, encoding or self._default_encoding)
+        data: BytesLike
+        if type(chunk) is bytes and encoding is None:
+            data = chunk  # as `encode` would say, after a call: what is written most
+        else:
+            data = encode(chunk, encoding or self._default_encoding)
         with self._lock:
-            self._check_writable()
+            if self._write_ended or self._destroyed:
+                self._check_writable()
             if self._corked:
                 # The caller may reuse its buffer before the cork is out.
                 self._queue(bytes(data), callback)
                 full = self.writable_length >= self.writable_high_water_mark
                 self._need_drain = self._need_drain or full
                 return not full
-        with self._writing(), self._write_lock:
+        with self._writing():
             if self._sealed:  # by a thread that came later and was faster
                 raise self._late("write", "ERR_STREAM_WRITE_AFTER_END")
             # What was corked is older, even if the thread that uncorked it has not sent it yet.
-            older, callbacks = self._take_pending() if self._pending else ([], [])
+            older, callbacks = self._take_pending() if self._pending else ((), ())
             self._writev([*older, data])
         for each in callbacks:
             each()
@@ -228,7 +231,7 @@ class Writable(Stream):
             self._check_writable()
             self._write_ended = True
             self._corked = 0
-        with self._writing(), self._write_lock:
+        with self._writing():
             chunks, callbacks = self._take_pending()
             if data is not None and len(data):
                 chunks.append(data)
@@ -262,7 +265,7 @@ class Writable(Stream):
         Raises:
             OSError: The other side is gone.
         """
-        with self._writing(), self._write_lock:
+        with self._writing():
             chunks, callbacks = self._take_pending()
             if chunks:
                 self._writev(chunks)

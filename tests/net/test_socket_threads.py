@@ -102,6 +102,17 @@ class TestHolding:
                 assert near._holders == 2
             near._release()
 
+    def test_ctrl_c_in_the_wait_for_a_turn_to_write_lets_go(self) -> None:
+        class Interrupted:
+            def acquire(self) -> None:
+                raise KeyboardInterrupt
+
+        with socket_pair() as (near, _):
+            near._write_lock = Interrupted()  # type: ignore[assignment]
+            with pytest.raises(KeyboardInterrupt):
+                near.write("x")
+            assert near._holders == 0
+
     def test_the_last_to_let_go_closes_once(self) -> None:
         with socket_pair() as (near, _):
             closed: list[Any] = []

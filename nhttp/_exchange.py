@@ -19,7 +19,7 @@ from nhttp._parser import (
     ResponseHead,
 )
 from nhttp._timers import now
-from nhttp.errors import ConnectionReset, SocketTimeout
+from nhttp.errors import ConnectionReset, SocketTimeout, socket_error
 from nhttp.incoming import parse_error
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Exchange:
         socket: The channel's.
         replay: What was sent so far, to be sent again; None: it cannot be, or is too long. Belongs
             to the thread that sends.
+        send_failure: Why the request could not be sent, or no more of it. Also the sender's.
         answered: Whether an octet of the answer has come.
         over: Whether the socket was given back, or away, or destroyed.
     """
@@ -77,6 +78,7 @@ class Exchange:
         "over",
         "replay",
         "reused",
+        "send_failure",
         "socket",
     )
 
@@ -95,6 +97,7 @@ class Exchange:
         self.socket = channel.socket
         self.reused = reused
         self.replay: bytes | None = b"" if reused and repeatable else None
+        self.send_failure: OSError | None = None
         self.answered = False
         self._dry = True  # the parser has nothing to go on with; the reader's own
         # Each becomes what it becomes once, and stays it. Who is done with one message stores that,
@@ -242,9 +245,16 @@ class Exchange:
     def transmit(self, out: Sequence[BytesLike]) -> None:
         """Block until the kernel has all of it; one thread at a time.
 
-        Raises:
-            OSError: The connection failed. An answer may be there to be read all the same.
+        It does not let the socket go, since that may emit ``'close'``, and the caller holds a lock:
+        `Descriptor._left` is to be called when that is given back, whatever is raised here.
+
+        A connection that fails is no error here, for an answer may have come before: it is kept as
+        `send_failure`, and nothing more is sent.
         """
+        if self.replay is not None:
+            self._remember(out)
+        if self.send_failure is not None:
+            return
         socket = self.socket
         socket._sending = True  # a hold
         try:
@@ -252,13 +262,14 @@ class Exchange:
                 raise socket._destroyed_error("write")
             socket._transmit(out)
         except Exception as error:
-            raise self._loss(error, "write") from None
+            loss = self._loss(error, "write")
+            if not isinstance(loss, OSError):
+                raise
+            self.send_failure = socket_error(loss, "write")
         finally:
             socket._sending = False
-            if socket._destroyed:
-                socket._left()
 
-    def remember(self, out: Sequence[BytesLike]) -> None:
+    def _remember(self, out: Sequence[BytesLike]) -> None:
         """Keep what is being sent on a used connection, in case it turns out to be dead."""
         if self.replay is not None:
             replay = b"".join([self.replay, *out])

@@ -192,7 +192,7 @@ class ClientRequest(AskingRequest):
         seconds = self.agent.timeout if options.timeout is None else options.timeout
         self._seconds = seconds or 0.0
         # Its own from the beginning: see `Stream.__init__`.
-        self.socket = self._exchange = self._answer = self._send_failure = None
+        self.socket = self._exchange = self._answer = None
         self._direct = self._end_sent = self._head_ready = self._head_sent = False
         self._pending = None
         self._write_ended = self._write_finished = False

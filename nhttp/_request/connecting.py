@@ -250,7 +250,6 @@ class ConnectingRequest(SendingRequest):
             replay, exchange.replay = exchange.replay, None
             if not replay:
                 return False
-            self._send_failure = None
         _log.debug("%r: the kept connection was dead; trying a fresh one", self)
         exchange.give_up()
         waiter = self._new_waiter(exchange.channel.name)
@@ -261,8 +260,11 @@ class ConnectingRequest(SendingRequest):
         assert fresh is not None
         with self._lock:  # 'socket' was told; whoever listens late is to get the one that is used
             self._latches["socket"] = (fresh.socket,)
-        with self._write_lock:
-            self._transmit(fresh, [replay])
+        try:
+            with self._write_lock:
+                fresh.transmit([replay])
+        finally:
+            fresh.socket._left()
         self._all_sent(fresh)
         return True
 

@@ -190,7 +190,7 @@ class ReadingRequest(ConnectingRequest):
                     continue
                 if isinstance(error, ParseError):
                     raise
-                raise self._send_failure or error from None
+                raise exchange.send_failure or error from None
             if head.tunnel and not self._wants_tunnel():
                 raise ConnectionReset(
                     f"the server answered {head.status}, and nobody listens for "

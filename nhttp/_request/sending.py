@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 from nhttp import _threads
 from nhttp._encoding import encode
-from nhttp.errors import InvalidArgument, StateError, socket_error
+from nhttp.errors import InvalidArgument, StateError
 from nhttp.headers import tokens_of
 from nhttp.outgoing import Framing, OutgoingMessage, says_length
 from nhttp.streams._writable import end_arguments
@@ -86,9 +86,8 @@ class SendingRequest(OutgoingMessage, ABC):
     # The body was begun with `write`: its length is not to be known (as in Node). Set by who writes
     # and by who sends, under the lock of each; it becomes True and stays it.
     _streams = False
-    # Written by the thread that sends, under `_write_lock`:
+    # Set by the thread that sends the last of it, under `_write_lock`:
     _end_sent = False
-    _send_failure: OSError | None = None
 
     # What the layers above give.
 
@@ -184,9 +183,10 @@ class SendingRequest(OutgoingMessage, ABC):
                 self._check_body()
             if not self._head_sent:
                 self._check_head()
-            blocking = self._style is BLOCKING
-            if self._send_failure is not None and blocking and not self.listener_count("error"):
-                raise self._send_failure  # the answer, if one came before, is still to be had
+            exchange = self._exchange
+            failure = None if exchange is None else exchange.send_failure
+            if failure is not None and self._style is BLOCKING and not self.listener_count("error"):
+                raise failure  # the answer, if one came before, is still to be had
             # Whether there is a socket yet, and so whether `end` comes before the head goes out, is
             # a matter of luck; what is sent must not be.
             self._streams = self._streams or not (self._corked or self._bodiless)
@@ -353,6 +353,10 @@ class SendingRequest(OutgoingMessage, ABC):
         except BaseException:  # Ctrl-C, say: nobody knows how much of it went out
             self.destroy()
             raise
+        finally:
+            used = self._exchange
+            if used is not None and used.socket._destroyed:
+                used.socket._left()
         if exchange is None:
             return
         for callback in callbacks:
@@ -388,7 +392,7 @@ class SendingRequest(OutgoingMessage, ABC):
             out.append(self._render_head(0))
             if self._framing is not _NONE:
                 out.extend(self._frame_end())
-            self._transmit(exchange, out)
+            exchange.transmit(out)
             return exchange, callbacks, last
         if not self._head_sent and (chunks or last or self._flush_wanted):
             self._streams = self._streams or (bool(chunks) and not last)
@@ -399,25 +403,15 @@ class SendingRequest(OutgoingMessage, ABC):
         if last:
             out.extend(self._frame_end())
         if out:
-            self._transmit(exchange, out)
+            exchange.transmit(out)
         return exchange, callbacks, last
 
     def _all_sent(self, exchange: Exchange) -> None:
         """The last octets went out, unless the connection failed before."""
-        failed = self._send_failure is not None
+        failed = exchange.send_failure is not None
         exchange.sent(keep_alive=self.should_keep_alive and not failed)
         if not failed:
             self._finish()
-
-    def _transmit(self, exchange: Exchange, out: Sequence[BytesLike]) -> None:
-        """Send; a failure is kept, for an answer may have come before it. `_write_lock` is held."""
-        if exchange.replay is not None:
-            exchange.remember(out)
-        if self._send_failure is None:
-            try:
-                exchange.transmit(out)
-            except OSError as error:
-                self._send_failure = socket_error(error, "write")
 
 
 @functools.lru_cache(maxsize=256)

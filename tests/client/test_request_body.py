@@ -14,6 +14,7 @@ from nhttp._agent.agent import Agent
 from nhttp._exchange import Exchange
 from nhttp.client import request
 from nhttp.errors import InvalidArgument, StateError
+from nhttp.net import Socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -275,9 +276,9 @@ def test_in_callback_style_a_failure_to_send_is_left_to_the_answer(
 
     calls: list[object] = []
 
-    def transmit(exchange: Exchange, out: Sequence[BytesLike]) -> None:
+    def transmit(socket: Socket, out: Sequence[BytesLike]) -> None:
         calls.append(out)
-        send(exchange, out)
+        send(socket, out)
         failed.set()
         raise BrokenPipeError(errno.EPIPE, "broken")
 
@@ -286,8 +287,8 @@ def test_in_callback_style_a_failure_to_send_is_left_to_the_answer(
         assert written.wait(SECONDS)
         peer.send(OK)
 
-    send = Exchange.transmit
-    monkeypatch.setattr(Exchange, "transmit", transmit)
+    send = Socket._transmit
+    monkeypatch.setattr(Socket, "_transmit", transmit)
     with scripted(script) as server:
         req = request(server.url, method="PUT")
         recorder = Recorder(req, "response")
@@ -303,12 +304,12 @@ def test_in_callback_style_a_failure_to_send_is_left_to_the_answer(
 def test_what_could_not_be_sent_is_not_finished_and_its_connection_not_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def transmit(exchange: Exchange, out: Sequence[BytesLike]) -> None:
-        send(exchange, out)
+    def transmit(socket: Socket, out: Sequence[BytesLike]) -> None:
+        send(socket, out)
         raise BrokenPipeError(errno.EPIPE, "broken")
 
-    send = Exchange.transmit
-    monkeypatch.setattr(Exchange, "transmit", transmit)
+    send = Socket._transmit
+    monkeypatch.setattr(Socket, "_transmit", transmit)
     with scripted(answer(OK)) as server, Agent(keep_alive=True) as agent:
         req = request(server.url, agent=agent)
         recorder = Recorder(req, "finish", "error")

@@ -30,13 +30,13 @@ from nhttp._request import connecting
 from nhttp._timers import Deadline, now
 from nhttp.client import get, request
 from nhttp.errors import ParseError
+from nhttp.net import Socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from nhttp.client import ClientRequest
     from nhttp.incoming import IncomingMessage
-    from nhttp.net import Socket
     from nhttp.streams import BytesLike
 
 ENDINGS: dict[str, Callable[[Peer], object]] = {
@@ -324,12 +324,12 @@ def test_in_blocking_style_a_further_write_raises_what_an_earlier_one_met() -> N
 def test_what_is_no_answer_is_told_also_where_sending_failed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def transmit(exchange: Exchange, out: Sequence[BytesLike]) -> None:
-        send(exchange, out)
+    def transmit(socket: Socket, out: Sequence[BytesLike]) -> None:
+        send(socket, out)
         raise BrokenPipeError(errno.EPIPE, "broken")
 
-    send = Exchange.transmit
-    monkeypatch.setattr(Exchange, "transmit", transmit)
+    send = Socket._transmit
+    monkeypatch.setattr(Socket, "_transmit", transmit)
     for octets, error in ((b"garbage\r\n\r\n", ParseError), (b"", BrokenPipeError)):
         with scripted(answer(octets) if octets else Peer.read_head) as server:
             req = get(server.url)

@@ -491,3 +491,31 @@ def test_who_writes_while_another_thread_connects_sends_then() -> None:
         req.flush_headers()
         assert writing[0].result()
         assert req.end().get_response().read() == b"ok"
+
+
+def test_a_listener_of_a_sockets_close_may_use_the_request_that_was_being_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inside, may_go, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def transmit(_socket: Socket, _chunks: object) -> None:
+        inside.set()
+        assert may_go.wait(SECONDS)
+
+    def use() -> None:
+        req.end()
+        closed.set()
+
+    with scripted(Peer.read_all) as server:
+        req = request(server.url, method="PUT", headers={"Content-Length": 4})
+        req.write("ab")
+        assert req.socket is not None
+        req.socket.on("close", use)
+        monkeypatch.setattr(net.Socket, "_transmit", transmit)
+        writing = in_thread(req.write, "cd")
+        assert inside.wait(SECONDS)
+        req.socket.destroy()
+        may_go.set()
+        assert writing.result()
+        assert closed.is_set()
+        req.destroy()

@@ -1,7 +1,8 @@
 """What a request sends: its head, its body, and the queue in which both wait for a connection.
 
-Everything that is written is queued first. Whoever finds a connection hands the queue over, under
-the write lock; a failure to send is kept for later, because an answer may have come before it.
+What is written before there is a connection is queued. Whoever finds one hands the queue over, and
+what he has himself behind it, under the write lock; a failure to send is kept for later, because an
+answer may have come before it.
 """
 
 from __future__ import annotations
@@ -174,24 +175,30 @@ class SendingRequest(OutgoingMessage, ABC):
             encoding, callback = None, encoding
         if callback is not None:
             self._check_listener(callback)
-        data = bytes(encode(chunk, encoding or self._default_encoding))
+        data: BytesLike
+        if type(chunk) is bytes and encoding is None:
+            data = chunk  # as in `Writable.write`
+        else:
+            data = encode(chunk, encoding or self._default_encoding)
+        begins = False
         with self._lock:
-            if self._has_failed():
-                return False
-            self._check_writable()
-            if data:
-                self._check_body()
-            if not self._head_sent:
-                self._check_head()
+            if self._write_ended or self._destroyed:
+                if self._has_failed():
+                    return False
+                self._check_writable()
+            if self._framing is _NONE:  # as long as the head is not out, or if it says so
+                begins = self._begin_body(data)
             exchange = self._exchange
             failure = None if exchange is None else exchange.send_failure
             if failure is not None and self._style is BLOCKING and not self.listener_count("error"):
                 raise failure  # the answer, if one came before, is still to be had
-            # Whether there is a socket yet, and so whether `end` comes before the head goes out, is
-            # a matter of luck; what is sent must not be.
-            self._streams = self._streams or not (self._corked or self._bodiless)
-            self._queue(data, callback)
-            begins = self._decide_style()
+            # The request's own thread may have to have it sent beside its reading: see `_send_now`.
+            at_once = self._direct and not self._corked and self._own_thread != get_ident()
+            if not at_once:
+                self._queue(bytes(data), callback)
+        if at_once:
+            self._send_queue(data, callback)
+            return True
         if begins:
             self._begin()
         return self._send_now(drain=True)
@@ -253,6 +260,21 @@ class SendingRequest(OutgoingMessage, ABC):
         self._style = CALLBACKS if heard else BLOCKING
         self._issuer = get_ident()
         return True
+
+    def _begin_body(self, data: BytesLike) -> bool:
+        """See to what comes before the first piece of the body; `_lock` is held.
+
+        Returns:
+            Whether `_begin` must follow.
+        """
+        if data:
+            self._check_body()
+        if not self._head_sent:
+            self._check_head()
+        # Whether there is a socket yet, and so whether `end` comes before the head goes out, is a
+        # matter of luck; what is sent must not be.
+        self._streams = self._streams or not (self._corked or self._bodiless)
+        return self._decide_style()
 
     def _check_body(self) -> None:
         """Refuse a body behind a head that says nothing of one; `_lock` is held."""
@@ -345,21 +367,45 @@ class SendingRequest(OutgoingMessage, ABC):
                 self.emit("drain")
             return
 
-    def _send_queue(self) -> None:
-        """Hand over everything that is queued; any thread, several in turn."""
+    def _send_queue(self, data: BytesLike | None = None, callback: Callback | None = None) -> None:
+        """Hand over everything that is queued; any thread, several in turn.
+
+        Args:
+            data: What comes behind it, and need not be queued for that.
+            callback: Called when `data` is sent.
+        """
+        chunks: list[BytesLike] = []
+        callbacks: Sequence[Callback] = ()
+        exchange: Exchange | None = None
+        overtaken = False
         try:
             with self._write_lock:
-                exchange, callbacks, last = self._send_pending()
+                exchange = self._exchange
+                # Looked at first: nothing is queued behind the end.
+                last = self._write_ended and not self._end_sent
+                if self._pending:
+                    chunks, callbacks = self._take_pending()
+                if data is not None:
+                    overtaken = self._end_sent  # by a thread that came later and was faster
+                    if not overtaken:
+                        chunks.append(data)
+                if exchange is not None:
+                    out = self._compose(chunks, last=last)
+                    if out:
+                        exchange.transmit(out)
         except BaseException:  # Ctrl-C, say: nobody knows how much of it went out
             self.destroy()
             raise
         finally:
-            used = self._exchange
-            if used is not None and used.socket._destroyed:
-                used.socket._left()
+            if exchange is not None and exchange.socket._destroyed:
+                exchange.socket._left()
+        if overtaken:
+            raise self._late("write", "ERR_STREAM_WRITE_AFTER_END")
         if exchange is None:
             return
-        for callback in callbacks:
+        for each in callbacks:
+            each()
+        if callback is not None:
             callback()
         if last:
             self._all_sent(exchange)
@@ -372,39 +418,24 @@ class SendingRequest(OutgoingMessage, ABC):
             due, self._need_drain = self._need_drain, False
         return due
 
-    def _send_pending(self) -> tuple[Exchange | None, Sequence[Callback], bool]:
-        """Send the queue; `_write_lock` is held.
+    def _compose(self, chunks: Sequence[BytesLike], *, last: bool) -> list[BytesLike]:
+        """Give what goes on the wire for pieces of the body, and what is missing around them.
 
-        Returns:
-            The exchange if there is one, whom to call now, and whether that was the last of it.
+        `_write_lock` is held.
         """
-        exchange = self._exchange
-        # Looked at first: nothing is queued behind the end.
-        last = self._write_ended and not self._end_sent
-        chunks, callbacks = self._take_pending() if self._pending else ((), ())
-        if exchange is None:
-            return None, (), False
-        if last:
-            self._end_sent = True
         out: list[BytesLike] = []
-        if last and not chunks and not self._head_sent and not self._streams:
-            # All of it is known by now: most requests are nothing but a head.
-            out.append(self._render_head(0))
-            if self._framing is not _NONE:
-                out.extend(self._frame_end())
-            exchange.transmit(out)
-            return exchange, callbacks, last
         if not self._head_sent and (chunks or last or self._flush_wanted):
-            self._streams = self._streams or (bool(chunks) and not last)
+            if chunks and not last:
+                self._streams = True
             known = last and not self._streams
             out.append(self._render_head(sum(map(len, chunks)) if known else None))
         for chunk in chunks:
-            out.extend(self._frame_chunk(chunk))
+            out += self._frame_chunk(chunk)
         if last:
-            out.extend(self._frame_end())
-        if out:
-            exchange.transmit(out)
-        return exchange, callbacks, last
+            self._end_sent = True
+            if self._framing is not _NONE:
+                out += self._frame_end()
+        return out
 
     def _all_sent(self, exchange: Exchange) -> None:
         """The last octets went out, unless the connection failed before."""

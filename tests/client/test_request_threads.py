@@ -17,7 +17,7 @@ from nhttp._exchange import Exchange
 from nhttp._request.sending import SEND_FIRST
 from nhttp._timers import Deadline, now
 from nhttp.client import request
-from nhttp.errors import ConnectionReset, SocketTimeout
+from nhttp.errors import ConnectionReset, SocketTimeout, StateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -491,6 +491,25 @@ def test_who_writes_while_another_thread_connects_sends_then() -> None:
         req.flush_headers()
         assert writing[0].result()
         assert req.end().get_response().read() == b"ok"
+
+
+def test_a_write_that_is_overtaken_by_end_is_refused_and_harms_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def overtaken(data: Any = None, callback: Any = None) -> None:
+        if data is not None:  # between the check and the lock
+            in_thread(req.end).result()
+        send(data, callback)
+
+    with scripted(answer(OK)) as server:
+        req = request(server.url, method="PUT")
+        req.write("ab")
+        send = req._send_queue
+        monkeypatch.setattr(req, "_send_queue", overtaken)
+        with pytest.raises(StateError) as caught:
+            req.write("cd")
+        assert caught.value.code == "ERR_STREAM_WRITE_AFTER_END"
+        assert req.get_response().read() == b"ok"
 
 
 def test_a_listener_of_a_sockets_close_may_use_the_request_that_was_being_sent(

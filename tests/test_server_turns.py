@@ -60,6 +60,25 @@ def thread_name(_: IncomingMessage, response: ServerResponse) -> None:
     response.end(threading.current_thread().name)
 
 
+class Echoing:
+    """A listener that answers with what it reads, and notes its threads."""
+
+    def __init__(self) -> None:
+        self.threads: list[int] = []
+        self._begun = Signal()
+
+    def __call__(self, request: IncomingMessage, response: ServerResponse) -> None:
+        self.threads.append(threading.get_ident())
+        self._begun.set()
+        response.end(request.read())
+
+    def is_kept_by(self, wire: Wire) -> None:
+        """Have it wait for the last octet of a body."""
+        self._begun.clear()
+        wire.send(post("body")[:-1])
+        assert self._begun.happens()
+
+
 def leads() -> bool:
     return any(each.name == LEADER for each in threading.enumerate())
 
@@ -304,18 +323,10 @@ def test_a_connection_that_has_blocked_keeps_its_thread_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(_resting, "STAY_REQUESTS", 2)
-    threads: list[int] = []
-    begun = Signal()
-
-    def listener(request: IncomingMessage, response: ServerResponse) -> None:
-        threads.append(threading.get_ident())
-        begun.set()
-        response.end(request.read())
-
+    listener = Echoing()
+    threads = listener.threads
     with two(listener) as (slow, other):
-        begun.clear()
-        slow.send(post("body")[:-1])
-        assert begun.happens()
+        listener.is_kept_by(slow)
         other.ask()
         slow.send("y").answer()
         del threads[:]

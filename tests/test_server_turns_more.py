@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 from https_support import identity
 from support import eventually, listening, port_of
-from test_server_turns import SLOW, _forget, resting, thread_name, two
+from test_server_turns import SLOW, Echoing, _forget, resting, thread_name, two
 from tls_support import client_context
 from wire import GET, LAST, SECONDS, Signal, post, serving
 
@@ -192,22 +192,13 @@ def test_where_nothing_waits_for_many_connections_they_keep_their_threads(
 def test_what_comes_soon_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_turns, "LOOK_SECONDS", SECONDS)
     monkeypatch.setattr(_resting, "PATIENCE_SECONDS", SECONDS)
-    threads: list[int] = []
-    begun = Signal()
-
-    def listener(request: IncomingMessage, response: ServerResponse) -> None:
-        threads.append(threading.get_ident())
-        begun.set()
-        response.end(request.read())
-
+    listener = Echoing()
     with two(listener) as (slow, other):
-        begun.clear()
-        slow.send(post("body")[:-1])
-        assert begun.happens()
+        listener.is_kept_by(slow)
         slow.send("y").answer()
         other.ask()
         slow.ask()
-    assert len(set(threads[-3:])) == 1
+    assert len(set(listener.threads[-3:])) == 1
 
 
 class Client:

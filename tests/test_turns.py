@@ -362,16 +362,7 @@ def test_one_that_is_closing_is_relieved_as_well(turns: Turns) -> None:
 
 def test_one_whose_descriptor_is_closed_is_relieved_as_well(turns: Turns) -> None:
     first, second = turns.add(2)
-    blocker = Blocker()
-    end = first.end
-
-    def closes() -> None:
-        end()
-        blocker()
-
-    first.end = closes  # type: ignore[method-assign]
-    first.send(b"!")
-    assert blocker.begun.happens()
+    blocker = first.blocks_at_its_end()
     turns.look()
     turns.look()
     assert second.ask() is not blocker.thread
@@ -380,16 +371,7 @@ def test_one_whose_descriptor_is_closed_is_relieved_as_well(turns: Turns) -> Non
 
 def test_the_last_one_is_relieved_while_it_closes(turns: Turns) -> None:
     (first,) = turns.add()
-    blocker = Blocker()
-    end = first.end
-
-    def closes() -> None:
-        end()
-        blocker()
-
-    first.end = closes  # type: ignore[method-assign]
-    first.send(b"!")
-    assert blocker.begun.happens()
+    blocker = first.blocks_at_its_end()
     turns.look()
     turns.look()
     assert not turns.leads()

@@ -114,6 +114,19 @@ class Fake:
         assert blocker.begun.happens()
         return blocker
 
+    def blocks_at_its_end(self) -> Blocker:
+        """It is ended, its descriptor is closed, and its thread does not come back."""
+        blocker, end = Blocker(), self.end
+
+        def closes() -> None:
+            end()
+            blocker()
+
+        self.end = closes  # type: ignore[method-assign]
+        self.send(b"!")
+        assert blocker.begun.happens()
+        return blocker
+
 
 class Blocker:
     """Blocks until it is free; notes its thread."""

@@ -8,13 +8,15 @@ import struct
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
+import pytest
+
 from nhttp import net
 from nhttp._agent.agent import Agent
 from nhttp._agent.options import RequestOptions
 from nhttp._agent.waiter import Waiter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from nhttp._agent.channel import Channel
 
@@ -108,6 +110,12 @@ class RawServer:
     def _run(self, peer: Peer) -> None:
         with contextlib.suppress(OSError):
             self._serve(peer)
+
+
+@pytest.fixture
+def server() -> Iterator[RawServer]:
+    with RawServer() as server:
+        yield server
 
 
 def fetch(agent: Agent, url: str) -> bytes:

@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from agent_support import Making, RawServer, connected_to, fetch
+from agent_support import Making, RawServer, connected_to, fetch, server
 from support import Recorder, eventually, in_thread
 
 from nhttp import net
@@ -16,17 +16,13 @@ from nhttp._agent.options import RequestOptions
 from nhttp.errors import ConnectionAborted, InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from nhttp.client import ClientRequest
 
+__all__ = ["server"]
+
 SECONDS = 10.0
-
-
-@pytest.fixture
-def server() -> Iterator[RawServer]:
-    with RawServer() as server:
-        yield server
 
 
 # agent.createConnection

@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from agent_support import OK, Peer, RawServer, fetch
+from agent_support import OK, Peer, RawServer, fetch, server
 from support import NO_THREADS_AT_EXIT, Recorder, eventually, in_thread
 
 from nhttp import net
@@ -19,18 +19,12 @@ from nhttp.client import get, global_agent, request
 from nhttp.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from nhttp._agent.options import RequestOptions
     from nhttp.incoming import IncomingMessage
 
+__all__ = ["server"]
+
 SECONDS = 10.0
-
-
-@pytest.fixture
-def server() -> Iterator[RawServer]:
-    with RawServer() as server:
-        yield server
 
 
 # "reusing a single socket connection for each until the queue is empty, at which time the socket is

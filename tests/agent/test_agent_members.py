@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from agent_support import OK, Making, Peer, RawServer, fetch, options
+from agent_support import OK, Making, Peer, RawServer, fetch, options, server
 from support import Recorder, eventually, in_thread
 
 from nhttp import net
@@ -15,18 +15,12 @@ from nhttp._agent.agent import Agent
 from nhttp.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from nhttp._agent.options import RequestOptions
     from nhttp.client import ClientRequest
 
+__all__ = ["server"]
+
 SECONDS = 10.0
-
-
-@pytest.fixture
-def server() -> Iterator[RawServer]:
-    with RawServer() as server:
-        yield server
 
 
 # agent.destroy

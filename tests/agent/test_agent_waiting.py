@@ -15,6 +15,7 @@ from agent_support import (
     Peer,
     RawServer,
     obtain,
+    server,
     settle,
     waiter,
     waiting,
@@ -25,18 +26,12 @@ from nhttp._agent.agent import Agent
 from nhttp._agent.waiter import Waiter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from nhttp import net
+
+__all__ = ["server"]
 
 SECONDS = 10.0
 ROUNDS = 200
-
-
-@pytest.fixture
-def server() -> Iterator[RawServer]:
-    with RawServer() as server:
-        yield server
 
 
 @pytest.mark.parametrize("name", ["max_sockets", "max_total_sockets"])

@@ -10,7 +10,17 @@ import weakref
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
-from agent_support import NAME, OPTIONS, PairAgent, RawServer, obtain, settle, waiter, waiting
+from agent_support import (
+    NAME,
+    OPTIONS,
+    PairAgent,
+    RawServer,
+    obtain,
+    server,
+    settle,
+    waiter,
+    waiting,
+)
 from support import Recorder, eventually, in_thread
 
 from nhttp import net
@@ -19,18 +29,12 @@ from nhttp._agent.waiter import Waiter
 from nhttp.errors import ConnectionAborted, ConnectionReset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from nhttp._agent.channel import Channel
+
+__all__ = ["server"]
 
 SECONDS = 10.0
 ROUNDS = 200
-
-
-@pytest.fixture
-def server() -> Iterator[RawServer]:
-    with RawServer() as server:
-        yield server
 
 
 def test_abort_ends_a_wait_and_the_next_in_line_is_served(server: RawServer) -> None:

@@ -515,12 +515,18 @@ def check_framing(headers: dict[str, Field]) -> None:
     """Refuse headers that two receivers could read in two ways.
 
     Raises:
-        InvalidArgument: Both lengths are set, or Content-Length is no number.
+        InvalidArgument: Both lengths are set, Content-Length is no number, or there is a coding
+            behind chunked.
     """
-    length = headers.get("content-length")
+    coding, length = headers.get("transfer-encoding"), headers.get("content-length")
+    if coding is not None and "chunked" in tokens_of(coding.value)[:-1]:
+        raise InvalidArgument(
+            f"Transfer-Encoding has chunked once, as the last coding, not {coding.value!r}",
+            "ERR_INVALID_ARG_VALUE",
+        )
     if length is None:
         return
-    if "transfer-encoding" in headers:
+    if coding is not None:
         raise InvalidArgument(
             "Content-Length and Transfer-Encoding cannot both be set: "
             "receivers would not agree where the body ends",

@@ -172,6 +172,21 @@ class TestFraming:
 
         assert answered(write).body == b"abc"
 
+    @pytest.mark.parametrize("coding", ["chunked, gzip", ["chunked", "Chunked"]])
+    def test_a_coding_behind_chunked_is_refused(self, coding: str | list[str]) -> None:
+        def write(response: ServerResponse) -> None:
+            with pytest.raises(InvalidArgument, match="as the last coding"):
+                response.write_head(200, {"Transfer-Encoding": coding})
+            assert not response.headers_sent, "nothing has changed"
+            response.set_header("Transfer-Encoding", coding)
+            for attempt in (response.end, response.flush_headers, lambda: response.write("x")):
+                with pytest.raises(InvalidArgument, match="as the last coding"):
+                    attempt()
+            response.set_header("Transfer-Encoding", "gzip, chunked")
+            response.end("abc")
+
+        assert answered(write).body == b"abc"
+
 
 def test_headers_in_the_place_of_the_message_and_again_are_refused() -> None:
     def write(response: ServerResponse) -> None:

@@ -251,6 +251,12 @@ def test_a_coding_without_an_end_is_refused_when_it_would_be_sent() -> None:
             send()
 
 
+def test_chunked_said_in_two_cases_of_letters_is_refused_at_once() -> None:
+    codings = {"Transfer-Encoding": "chunked", "transfer-encoding": "chunked"}
+    with pytest.raises(InvalidArgument, match="as the last coding"):
+        request("http://127.0.0.1:1/", method="POST", headers=codings)
+
+
 def test_corked_writes_leave_together() -> None:
     heads: list[bytes] = []
     with scripted(keeping(heads, 4)) as server:

@@ -289,6 +289,11 @@ class ClientRequest(AskingRequest):
             self._error_seen = True
             exchange.close(error)
         with self._lock:
+            if error is None and self._may_finish():
+                self._close_due = True  # 'finish' comes first
+                # `_all_sent` looks at that when it has stored what this looks at.
+                if self._may_finish():
+                    return
             unheard = self._latch_unheard("close")
         if not unheard:
             self._tell("close")

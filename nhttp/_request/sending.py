@@ -84,6 +84,7 @@ class SendingRequest(OutgoingMessage, ABC):
     _flush_wanted = False  # the head is to go out although nothing is behind it yet
     _bodiless = False  # and it says nothing of a body
     _own_thread = 0  # ident of the request's own thread, while it runs
+    _close_due = False  # the answer was over first: 'close' is told when the request is
     # The body was begun with `write`: its length is not to be known (as in Node). Set by who writes
     # and by who sends, under the lock of each; it becomes True and stays it.
     _streams = False
@@ -443,6 +444,16 @@ class SendingRequest(OutgoingMessage, ABC):
         exchange.sent(keep_alive=self.should_keep_alive and not failed)
         if not failed:
             self._finish()
+        if self._close_due:
+            self._tell("close")
+
+    def _may_finish(self) -> bool:
+        """Whether `_all_sent` is still to come, and may well send the rest; `_lock` is held."""
+        exchange = self._exchange
+        failed = exchange is not None and exchange.send_failure is not None
+        if self._write_finished or self._destroyed or failed:
+            return False
+        return self._end_sent or (exchange is not None and not exchange.over)
 
 
 @functools.lru_cache(maxsize=256)

@@ -396,3 +396,36 @@ def test_what_a_listener_was_told_is_not_logged(caplog: pytest.LogCaptureFixture
         del req
         gc.collect()
     assert not caplog.records
+
+
+@pytest.mark.parametrize("keep_alive", [False, True])
+def test_close_comes_behind_finish_when_the_answer_comes_first(keep_alive: bool) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(OK)
+        peer.read_all()
+
+    with scripted(script) as server, Agent(keep_alive=keep_alive) as agent:
+        req = request(server.url, method="POST", agent=agent)
+        recorder = Recorder(req, "finish", "close")
+        req.write("a")
+        assert req.get_response().read() == b"ok"
+        assert recorder.names == []
+        req.end("b")
+        assert recorder.names == ["finish", "close"]
+
+
+def test_close_waits_for_no_end_on_a_connection_that_is_over() -> None:
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
+        peer.read_all()
+
+    with scripted(script) as server:
+        req = request(server.url, method="POST")
+        recorder = Recorder(req, "finish", "close")
+        req.write("a")
+        assert req.get_response().read() == b"ok"
+        assert recorder.names == ["close"]
+        req.end("b")
+        assert recorder.names == ["close"]

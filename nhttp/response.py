@@ -87,8 +87,9 @@ class ServerResponse(OutgoingMessage):
         pipe, unpipe: (source) see `streams.Readable.pipe`.
 
     Attributes:
-        status_code: What is sent as the status code. Default: 200.
-        status_message: What is sent as the reason phrase; None: the standard one.
+        status_code: What is sent as the status code, unless `write_head` says it. Default: 200.
+        status_message: What is sent as the reason phrase, unless `write_head` was called; None: the
+            standard one.
         request: The request that this answers.
         send_date: Whether ``Date`` is sent when it was not set. Default: True.
 
@@ -137,6 +138,7 @@ class ServerResponse(OutgoingMessage):
     status_code = 200
     status_message: str | None = None
 
+    _written: tuple[int, str | None] = (200, None)  # the status that `write_head` was given
     _continued = False  # a 100 went out
 
     def __init__(self, request: IncomingMessage, exchange: Exchange) -> None:
@@ -202,6 +204,7 @@ class ServerResponse(OutgoingMessage):
         self.status_code = code
         if message is not None:
             self.status_message = message
+        self._written = code, self.status_message
         self._headers = merged
         self._head_ready = True
         return self
@@ -239,12 +242,16 @@ class ServerResponse(OutgoingMessage):
         return f"HTTP/1.1 {self.status_code:d} {message}\r\n"
 
     def _check_head(self) -> None:
+        if self._head_ready:
+            # `write_head` has looked. The manual: what was assigned since is for implicit heads.
+            self.status_code, self.status_message = self._written
+            return
         code, message = self.status_code, self.status_message
         if code.__class__ is not int or (code, message) not in _USUAL_LINES:  # 200.0 would be
             _check_status(code)
             if message is not None:
                 self.status_message = check_text(message, "the status message")
-        if self._headers and not self._head_ready:  # `write_head` has looked already
+        if self._headers:
             check_framing(self._headers)
 
     def _body_rule(self) -> BodyRule:

@@ -369,6 +369,21 @@ def test_status_code__is_sent_when_headers_are_implicit_and_tells_what_was_sent(
     assert seen == [(404, "Not Found")]
 
 
+def test_status_code__and_message_control_implicit_headers_only() -> None:
+    seen: list[Any] = []
+
+    def write(response: Response) -> None:
+        response.status_message = "before"
+        response.write_head(304)
+        response.status_code, response.status_message = 200, "behind"
+        response.end("no body")
+        seen.append((response.status_code, response.status_message))
+
+    answer = answered(write)
+    assert (answer.status, answer.reason) == (304, "before")
+    assert seen == [(304, "before")]
+
+
 def test_status_message__is_sent_or_the_standard_one_when_left_alone() -> None:
     def write(response: Response) -> None:
         assert response.status_message is None

@@ -344,7 +344,7 @@ class Connection(RestingConnection):
             elif response._done():
                 self._linger()
             else:
-                self.socket.destroy()
+                self.socket.destroy(failure)
             return False
         if not response._write_finished:  # a listener ended the socket: no answer can follow that
             self._linger()

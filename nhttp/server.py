@@ -53,7 +53,8 @@ class Server(net.Server):
             listener the connection is closed.
         clientError: (exception, socket) what came is not HTTP, or did not come in time: the
             listener closes the socket; without one, a bare 400, 408 or 431 is sent. Or the
-            connection failed: then the socket is destroyed already.
+            connection failed, or what came behind half an answer is not HTTP: then the socket is
+            destroyed already.
         timeout: (socket) a connection was silent for `timeout` seconds, on a helper thread; or a
             request did not arrive within its bound. With a listener, closing the socket is the
             listener's business.

@@ -411,6 +411,22 @@ class TestNonsense:
             assert b"0\r\n\r\n" not in wire.rest()
         assert [type(each.errored) for each in responses] == [ParseError]
 
+    def test_a_client_error_listener_is_told_as_well_when_the_answer_is_half_out(self) -> None:
+        told: queue.Queue[tuple[type[Exception], bool]] = queue.Queue()
+
+        def listener(request: IncomingMessage, response: ServerResponse) -> None:
+            response.write("half")
+            request.read()
+
+        with serving(listener) as server:
+            server.on(
+                "clientError", lambda error, socket: told.put((type(error), socket.destroyed))
+            )
+            for text in (chunked("good").replace("0\r\n\r\n", "bad\n"), post("cut")[:-1]):
+                with Wire(server) as wire:
+                    assert wire.send(text).end().head().status == 200
+                    assert told.get(timeout=SECONDS) == (ParseError, True)
+
     def test_a_bad_chunk_when_the_answer_is_out(self) -> None:
         def listener(request: IncomingMessage, response: ServerResponse) -> None:
             response.end("answer")

@@ -35,7 +35,9 @@ _T = TypeVar("_T")
 
 _NOTHING: Final[Mapping[str, Any]] = {}
 
-_COROUTINE = 0x80 | 0x200  # what `inspect`, slow to import, calls CO_COROUTINE, CO_ASYNC_GENERATOR
+# What `inspect`, slow to import, calls CO_GENERATOR, CO_COROUTINE and CO_ASYNC_GENERATOR: what is
+# called has done nothing yet when it returns.
+_SUSPENDED = 0x20 | 0x80 | 0x200
 
 
 class EventEmitter:
@@ -146,7 +148,7 @@ class EventEmitter:
             The emitter, so that calls can be chained.
 
         Raises:
-            InvalidArgument: The listener is not callable, or a coroutine function.
+            InvalidArgument: The listener is not callable, or a coroutine or generator function.
         """
         return self._add_listener(event, listener)
 
@@ -173,7 +175,7 @@ class EventEmitter:
                 The emitter, so that calls can be chained.
 
             Raises:
-                InvalidArgument: The listener is not callable, or a coroutine function.
+                InvalidArgument: The listener is not callable, or a coroutine or generator function.
             """
             return self._add_listener(event, listener, once=True)
 
@@ -188,7 +190,7 @@ class EventEmitter:
                 The emitter, so that calls can be chained.
 
             Raises:
-                InvalidArgument: The listener is not callable, or a coroutine function.
+                InvalidArgument: The listener is not callable, or a coroutine or generator function.
             """
             return self._add_listener(event, listener, first=True)
 
@@ -203,7 +205,7 @@ class EventEmitter:
                 The emitter, so that calls can be chained.
 
             Raises:
-                InvalidArgument: The listener is not callable, or a coroutine function.
+                InvalidArgument: The listener is not callable, or a coroutine or generator function.
             """
             return self._add_listener(event, listener, once=True, first=True)
 
@@ -223,7 +225,7 @@ class EventEmitter:
                 The emitter, so that calls can be chained.
 
             Raises:
-                InvalidArgument: The listener is not callable, or a coroutine function.
+                InvalidArgument: The listener is not callable, or a coroutine or generator function.
             """
             return self._remove_listener(event, listener)
 
@@ -558,8 +560,10 @@ def _check_callable(listener: object) -> Listener:
         message = f"a listener must be callable, not {type(listener).__name__}"
         raise InvalidArgument(message, "ERR_INVALID_ARG_TYPE")
     code: object = getattr(listener, "__code__", None)
-    if isinstance(code, CodeType) and code.co_flags & _COROUTINE:
-        message = f"a listener is called, and {listener!r} would have to be awaited as well"
+    if isinstance(code, CodeType) and code.co_flags & _SUSPENDED:
+        message = (
+            f"a listener is called, and {listener!r} would have to be awaited or iterated, too"
+        )
         raise InvalidArgument(message, "ERR_INVALID_ARG_TYPE")
     return listener
 

@@ -324,7 +324,8 @@ class ClientRequest(AskingRequest):
             with contextlib.suppress(Exception):  # the interpreter is ending: it ends with it
                 _threads.run(exchange.close, name="nhttp-discard")
         if self._failure is not None and not self._error_seen:
-            _log.warning("%r failed, and nobody looked: %s", self, self._failure)
+            # Not itself: whoever keeps the record would have it live on.
+            _log.warning("%s failed, and nobody looked: %s", repr(self), self._failure)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.method} {self.host}{self.path}>"

@@ -274,7 +274,8 @@ class Descriptor(Duplex):
         if self._refs:
             self._stop_keeping_alive()
         if self._unseen:
-            self._log.warning("%r failed, and nobody was told: %s", self, self._failure)
+            # Not itself: whoever keeps the record would have it live on.
+            self._log.warning("%s failed, and nobody was told: %s", repr(self), self._failure)
 
     # An error that nobody has seen.
 

@@ -115,7 +115,10 @@ class Dial:
             else:
                 return
         if first is not None:
-            raise first
+            try:
+                raise first
+            finally:
+                del first  # or its traceback, which leads here, would lead to itself
 
     def knows_address(self) -> bool:
         """Whether no name has to be looked up: it is an address already, or a Unix path."""

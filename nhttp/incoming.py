@@ -221,7 +221,7 @@ class IncomingMessage(Readable):
         over = self._body.body_is_over()
         if over is not None:
             self._completed(over)
-            self._source_ended = True
+            self._last = True
         return data
 
     def _start_driver(self) -> None:

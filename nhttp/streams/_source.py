@@ -28,7 +28,8 @@ class Source(Stream):
     _rest: Any = None  # taken from the source, decoded, and not given to anybody yet
     _rest_from = 0  # how much of the front of it was given away
     _reader = 0  # ident of the thread that is in the source; 0: none
-    _source_ended = False  # the source has said that no more will come
+    _last = False  # the block that `_read` gives next, or has given, is the last; the reader's own
+    _source_ended = False  # the source has said that no more will come, and what came is kept
     _end_emitted = False
     _untold = False  # something came of which 'readable' listeners have not been told
     _decoder: Decoder | None = None
@@ -38,7 +39,7 @@ class Source(Stream):
     def _read(self, size: int) -> bytes:
         """Block until there are octets; ``b""`` at the end. One thread at a time; no lock is held.
 
-        A subclass that knows, with the last block, that it is the last sets `_source_ended`.
+        A subclass that knows, with the last block, that it is the last sets `_last`.
         `size` is a hint: how many octets the taker could use.
         """
         raise NotImplementedError
@@ -65,12 +66,7 @@ class Source(Stream):
         """
         while True:
             with self._lock:
-                while (
-                    self._reader
-                    and not self._rest
-                    and not self._source_ended
-                    and not self._destroyed
-                ):
+                while self._reader and not self._rest and not self._destroyed:
                     self._wait()
                 if self._rest or self._source_ended:
                     return self._cut(limit, line=line)
@@ -117,7 +113,7 @@ class Source(Stream):
             raise
         with self._lock:
             self._reader = 0
-            if not data:
+            if self._last or not data:
                 self._source_ended = True
             self._keep(data)
             self._untold = True

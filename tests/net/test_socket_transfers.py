@@ -107,7 +107,7 @@ class TestPipes:
     def test_from_a_stream_of_one_s_own(self) -> None:
         class Once(Readable):
             def _read(self, size: int) -> bytes:
-                self._source_ended = True
+                self._last = True
                 return b"hello"
 
         with socket_pair() as (near, far):

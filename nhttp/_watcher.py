@@ -131,7 +131,9 @@ class EpollPoller:
         self._epoll.close()
 
     def _mask(self, watch: Watch) -> int:
-        mask = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLONESHOT
+        # Resets and errors need not be asked for. Once only: a descriptor that was closed here, and
+        # is open in another process, cannot be taken out any more (epoll(7), question 6).
+        mask = select.EPOLLRDHUP | select.EPOLLONESHOT
         return mask | select.EPOLLIN if watch.readable else mask
 
 
@@ -146,7 +148,6 @@ class SelectorPoller:
         self._selector = selectors.DefaultSelector()
         # Not every selector looks at what was added while it waits: one byte makes it start anew.
         self._woken, self._waker = socket.socketpair()
-        self._woken.setblocking(False)
         self._waker.setblocking(False)
         self._selector.register(self._woken, selectors.EVENT_READ)
 

@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+import select
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from watcher_support import SECONDS, Calls, Pairs, WatcherTests
 
-from nhttp._watcher import Poller, SelectorPoller, Watch, Watcher
+from nhttp._watcher import EpollPoller, Poller, SelectorPoller, Watch, Watcher
 
 if TYPE_CHECKING:
     import socket
@@ -35,6 +36,34 @@ class TestPollers(WatcherTests):
             assert near.fileno() in each.wait(SECONDS)
             assert near.recv(1) == b"x"
             assert not each.confirm(watch)  # somebody has read it meanwhile
+        each.close()
+
+    @pytest.mark.parametrize("readable", [False, True])
+    def test_a_reset_is_confirmed(
+        self, poller: Callable[[], Poller], pairs: Pairs, readable: bool
+    ) -> None:
+        near, far = pairs.make()
+        watch = Watch(Watcher(), near, Calls(), readable=readable)
+        each = poller()
+        each.add(watch)
+        near.send(b"unread")  # which makes it a reset
+        far.close()
+        assert near.fileno() in each.wait(SECONDS)
+        assert each.confirm(watch)
+        each.close()
+
+    @pytest.mark.skipif(not hasattr(select, "epoll"), reason="there is no epoll")
+    def test_what_is_closed_here_alone_is_not_seen_again_and_again(self, pairs: Pairs) -> None:
+        near, far = pairs.make()
+        watch = Watch(Watcher(), near, Calls(), readable=False)
+        each = EpollPoller()
+        each.add(watch)
+        with near.dup():  # as a child has it
+            near.close()
+            each.remove(watch)
+            far.close()
+            assert each.wait(SECONDS) == [watch.descriptor]
+            assert each.wait(0) == []
         each.close()
 
     def test_data_that_nobody_reads_is_not_seen_again_and_again(

@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from support import exit_status
+from support import exit_status, in_thread
 from watcher_support import SECONDS, Calls, Ending, Hooked, Pairs, WatcherTests, join
 
 from nhttp._watcher import Poller, Watcher
@@ -126,3 +126,10 @@ class TestThread(WatcherTests):
             f"sys.exit(0 if fired.wait({SECONDS}) else 1)",
         )
         assert status == 0
+
+
+def test_a_lock_that_a_thread_of_the_parent_has_is_not_waited_for_in_the_child() -> None:
+    watcher = Watcher()
+    with watcher._lock:
+        in_thread(watcher.after_fork).result()
+        assert in_thread(lambda: watcher._lock.acquire(timeout=0)).result()

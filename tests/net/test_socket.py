@@ -10,6 +10,7 @@ import itertools
 import socket
 import threading
 import weakref
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from net_support import FAMILIES, reset
@@ -21,8 +22,11 @@ from support import (
     socket_pair,
 )
 
-from nhttp import net
+from nhttp import _watcher, net
 from nhttp.net import Socket, _socket
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def drained(sock: socket.socket) -> bytes:
@@ -104,20 +108,22 @@ class TestEnding:
             assert near.read(3) == b"xyz"
             assert near.bytes_read == 3
 
-    def test_large_gathered_writes(self, family: int) -> None:
+    @pytest.mark.parametrize("last", [1, 3_000_000])
+    def test_large_gathered_writes(self, family: int, last: int) -> None:
         with socket_pair(family) as (near, far):
             receiver = in_thread(drained, far)
-            pieces = [bytes([i % 251]) * (i * 7 % 2000) for i in range(1500)]
+            pieces = [bytes([i % 251]) * (i * 7 % 200) for i in range(1500)]
             near.cork()
             for piece in pieces:
                 near.write(piece)
-            near.end(b"z" * 3_000_000)
-            assert receiver.result() == b"".join(pieces) + b"z" * 3_000_000
+            near.end(b"z" * last)
+            assert receiver.result() == b"".join(pieces) + b"z" * last
 
     def test_a_slow_peer_shows_as_activity(
         self, family: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for chunks in ([bytes(5_000_000)], [bytes(20_000), bytes(5_000_000)]):
+        large, small = bytes(5_000_000), bytes(500_000)
+        for chunks in ([large], [small, large], [small] * 10):
             with socket_pair(family) as (near, far):
                 receiver = in_thread(drained, far)
                 near.cork()
@@ -129,7 +135,51 @@ class TestEnding:
                 assert len(receiver.result()) == sum(map(len, chunks))
 
 
+class Sink:
+    """Takes what it is sent, and notes in which pieces."""
+
+    def __init__(self) -> None:
+        self.pieces: list[list[object]] = []
+
+    def send(self, data: bytes) -> int:
+        self.pieces.append([data])
+        return len(data)
+
+    def sendmsg(self, chunks: Sequence[bytes]) -> int:
+        self.pieces.append(list(chunks))
+        return sum(map(len, chunks))
+
+
+def test_only_small_pieces_are_copied_to_be_sent_as_one() -> None:
+    large = bytes(20_000)
+    sink: Any = Sink()
+    with socket_pair() as (near, _):
+        handle, near._handle = near._handle, sink
+        for chunks in ([b"a", b"b"], [b"a", large], [large]):
+            near._transmit(chunks)
+        near._handle = handle
+    assert sink.pieces == [[b"ab"], [b"a", large], [large]]
+    assert sink.pieces[1][1] is sink.pieces[2][0] is large
+
+
 class TestFailing:
+    def test_the_end_can_be_said_to_a_peer_that_is_gone(self) -> None:
+        with socket_pair() as (near, far):
+            reset(far)
+            near.end()
+            assert near.writable_finished
+
+    def test_the_end_can_be_said_where_nobody_can_watch_the_peer(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def watch(_handle: object, _callback: object) -> None:
+            raise RuntimeError("no thread")
+
+        monkeypatch.setattr(_watcher, "watch", watch)
+        with socket_pair() as (near, far):
+            near.end()
+            assert far.recv(1) == b""
+
     def test_a_reset_reaches_everybody(self) -> None:
         with socket_pair() as (near, far):
             recorder = Recorder(near, "error", "close")

@@ -175,26 +175,6 @@ class TestReadable:
             stream.readline()
         assert stream.read1() == b"half a"
 
-    def test_nobody_sees_the_end_before_the_last_block_is_there(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        class Early(Held):
-            def _read(self, size: int) -> bytes:
-                self._last = True
-                return super()._read(size)
-
-        stream = Early()
-        waiting = noting_waits(stream, monkeypatch)
-        first = in_thread(stream.read1)
-        assert stream.entered.acquire(timeout=SECONDS)
-        second = in_thread(stream.read1)
-        assert waiting.wait(SECONDS)
-        assert not stream.readable_ended
-        stream.blocks.append(b"last")
-        stream.go.release()
-        assert sorted([first.result(), second.result()]) == [b"", b"last"]
-        assert stream.readable_ended
-
     def test_one_thread_at_a_time_is_in_the_source(self) -> None:
         stream = Held()
         readers = [in_thread(stream.read1) for _ in range(4)]

@@ -278,7 +278,10 @@ class Turns:
         with self._lock:
             if self._reign == reign:
                 self._turn = None
-                self._began = now()
+                moment = now()
+                self._busy += moment - self._began
+                self._timed += 1
+                self._began = moment
                 if not self._resting:
                     self._abdicate()
 

@@ -111,6 +111,25 @@ def long_turns(turns: Turns, only: Fake, monkeypatch: pytest.MonkeyPatch) -> flo
     return moment
 
 
+def test_turns_with_which_connections_end_count_as_well(
+    turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = 100.0
+    monkeypatch.setattr(_turns, "now", lambda: moment)
+    first, second = turns.add(2)
+    end = first.end
+
+    def takes_long() -> None:
+        nonlocal moment
+        moment += 0.25
+        end()
+
+    monkeypatch.setattr(first, "end", takes_long)
+    first.send(b"!")
+    assert first.took() == (second.ask(), False)
+    assert (turns._busy, turns._timed) == (0.25, 2)
+
+
 @pytest.mark.parametrize("enough", [True, False])
 @pytest.mark.parametrize("long", [True, False])
 def test_where_turns_take_long_on_average_connections_are_kept_apart(

@@ -5,7 +5,7 @@
     read a head -> IncomingMessage, ServerResponse -> emit -> pump the body if it flows
     -> wait until the response is finished -> discard what is left of the body -> next, or close
 
-so pipelined requests are answered in order, one after the other. Between two requests the
+so pipelined requests are answered in order, one after the other. Before each request the
 connection may get another thread (`_resting`). Everything else about it happens on the one that it
 has, with three exceptions: a body may be read, and a response finished, by any thread; the timer
 thread notices when a bound is exceeded and wakes the reader (`_expired`); the watcher thread
@@ -101,7 +101,7 @@ class Connection(RestingConnection):
         self._stopped = False  # nothing more can be read; set by `close_if_idle`, in any thread
         self._request_limit = _FOREVER  # when the request must have arrived; its reader looks
         self._client = ClientWatch(socket, self.parser)
-        self._begun = False  # its arrival was told
+        self._begun = False  # it has arrived; if somebody listens for that, it is told at once
 
     # The loop.
 
@@ -110,6 +110,7 @@ class Connection(RestingConnection):
         try:
             if not self._begun:
                 self._arrive()
+                self.server.emit(self.server._arrival, self.socket)
             while True:
                 head = self._read_head()
                 if head is None or not self._exchange(head):
@@ -139,7 +140,6 @@ class Connection(RestingConnection):
         socket._on_idle = self._expired
         socket._on_destroyed = self._socket_destroyed
         socket.set_timeout(self._timeout)
-        self.server.emit(self.server._arrival, socket)
         self._become_idle()
 
     def _read_head(self) -> RequestHead | None:

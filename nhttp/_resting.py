@@ -1,8 +1,9 @@
 """RestingConnection: which thread a server's connection has, and when it has none.
 
-A connection begins on a thread of its own. Once it has been served it may rest, with others, until
-its next request comes (`_turns`), whose thread is then the one that takes its turn. A turn that is
-about to block is left to that thread, so that nobody else waits for its end.
+While it waits for a request, the first or a later one, it may rest, with others (`_turns`), and the
+request's thread is then the one that takes its turn. A turn that is about to block is left to that
+thread, so that nobody else waits for its end. A connection that cannot rest has a thread of its own
+from the beginning.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ STAY_REQUESTS = 32
 class RestingConnection(ABC):
     """The part of a `Connection` that knows whose thread it is on.
 
-    `begin` and `turn` are what threads run, one at a time. The other methods are called by the
-    thread that serves the connection; `_step_aside` and `_comes_soon` also by one that reads a
-    request's body. The fields belong to the connection's thread.
+    `begin` and `turn` are what threads run, one at a time, and `rest_at_once` is before both. The
+    other methods are called by the thread that serves the connection; `_step_aside` and
+    `_comes_soon` also by one that reads a request's body. The fields belong to the connection's
+    thread.
     """
 
     def __init__(self, server: Server, socket: Socket) -> None:
@@ -42,6 +44,7 @@ class RestingConnection(ABC):
         self._context = Context()
         self._shares = server.share_thread and not server.pin_threads and _turns.AVAILABLE
         self._rests = False  # it has rested, or will now
+        self._is_new = False  # it rests in any case, until its first request was answered
         self._stays = 0  # requests for which it does not rest, since a turn has blocked
 
     @abstractmethod
@@ -52,8 +55,25 @@ class RestingConnection(ABC):
             False: the connection is over instead.
         """
 
+    @abstractmethod
+    def _arrive(self) -> None:
+        """Begin, as far as no listener is told; on the thread that accepts, or the connection's."""
+
+    def rest_at_once(self) -> bool:
+        """Have the first request served where others are; on the thread that accepts.
+
+        Returns:
+            False: it needs a thread, which calls `begin`. So it does where somebody is to be told
+            that it has come, before anything comes of it, and may block.
+        """
+        if not self._shares or self.server.listener_count(self.server._arrival):
+            return False
+        self._rests = self._is_new = True
+        self._arrive()
+        return _turns.rest(self)
+
     def begin(self) -> bool:
-        """Serve a new connection, on a thread of its own.
+        """Serve what comes until the connection rests, or is over.
 
         Returns:
             True: it rests, and may be another thread's already. False: it is over.
@@ -90,11 +110,17 @@ class RestingConnection(ABC):
     def _can_rest(self) -> bool:
         """Whether to wait for the next request where others do.
 
-        One that is alone is better off with a thread of its own, as long as it is.
+        One that is alone is better off with a thread of its own, as long as it is: after its first
+        request, where it has rested in any case, it keeps the one that it has.
         """
         if self._stays:
             self._stays -= 1
             return False
+        if self._is_new:
+            self._is_new = False
+            if len(self.server._open) == 1:
+                _turns.step_aside(self)
+                self._rests = _turns.is_served(self)  # there is no thread for the others
         if not self._rests:
             self._rests = self._shares and len(self.server._open) > 1
         return self._rests and not self.socket._has_more()

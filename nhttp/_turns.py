@@ -1,17 +1,19 @@
-"""Turns: connections that rest between two requests, and the thread that serves all of them.
+"""Turns: connections that rest until a request comes, and the thread that serves all of them.
 
 With a thread for each connection a handler may block as long as it likes. But where fifty threads
 have something to do at every moment, the interpreter's lock changes hands, and mostly cores, with
 each system call: that costs more than a small request does, and as the lock is not handed out in
 order, one request in a hundred waits for a fraction of a second.
 
-So a connection that waits for its next request can *rest* here. One thread, the leader, waits for
-octets on all that rest, and takes their turns by itself, one after the other: it reads what has
-come, and calls the handler. That is right for as long as turns are short. One that is about to
-block says so (`step_aside`), and one that lasts is noticed (`Turns._look`, on the timer thread). In
-both cases another thread becomes the leader, and the one that was it keeps the connection whose
-turn it is, alone, for as long as it takes. Where that happens again and again, connections are kept
-*apart* for a while: none rests, and each has a thread.
+So a connection that waits for a request can *rest* here. One thread, the leader, waits for octets
+on all that rest, and takes their turns by itself, one after the other: it reads what has come, and
+calls the handler. That is right for as long as turns are short. One that is about to block says so
+(`step_aside`), and one that lasts is noticed (`Turns._look`, on the timer thread). In both cases
+another thread becomes the leader, and the one that was it keeps the connection whose turn it is,
+alone, for as long as it takes. Where that happens again and again, connections are kept *apart* for
+a while: none rests, and each has a thread.
+
+To accept new connections can be a turn, too: what rests then is who accepts.
 
 Knows sockets by their descriptors, and nothing of what is done in a turn.
 """

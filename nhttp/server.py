@@ -78,11 +78,11 @@ class Server(net.Server):
             released (compression, hashing, NumPy) get slower, because they share the core. Threads
             that a handler starts begin on that core, too. Default: False. A change is for
             connections that begin after it.
-        share_thread: Whether connections that wait for their next request share one thread, which
-            also serves it as long as that is quick; a handler that takes some milliseconds has a
-            thread to itself, and the others get another one. If not, each connection keeps its
-            thread, busy or idle, as with `pin_threads`, and where the system has no ``epoll``.
-            Default: True. A change is for connections that begin after it.
+        share_thread: Whether connections that wait for a request share one thread, which accepts
+            new ones as well, and serves requests as long as that is quick; a handler that takes
+            some milliseconds has a thread to itself, and the others get another one. If not, each
+            connection keeps its thread, busy or idle, as with `pin_threads`, and where the system
+            has no ``epoll``. Default: True. A change is for connections that begin after it.
 
     Example:
         >>> def handler(request, response):
@@ -222,12 +222,19 @@ class Server(net.Server):
             response.status_code = 500
             response.end()
 
-    def _serve(self, connection: Socket) -> bool:
+    def _start(self, connection: Socket) -> bool:
+        return self._connect(connection).rest_at_once() or super()._start(connection)
+
+    def _connect(self, connection: Socket) -> Connection:
+        """Make what serves a connection."""
         served = Connection(self, connection)
         with self._lock:
             self._connections[connection] = served
+        return served
+
+    def _serve(self, connection: Socket) -> bool:
         with on_one_core() if self.pin_threads else contextlib.nullcontext():
-            return served.begin()
+            return self._connections[connection].begin()
 
     def _let_go(self, connection: Socket) -> None:
         with self._lock:

@@ -44,7 +44,7 @@ BOTTOM: dict[str, set[str]] = {
     "_date": set(),
 }
 BOTTOM["streams"] = {"events", "errors", "_encoding", "_threads"}
-BOTTOM["net"] = {"streams", "_timers", "_watcher", *BOTTOM["streams"]}
+BOTTOM["net"] = {"streams", "_timers", "_turns", "_watcher", *BOTTOM["streams"]}
 BOTTOM["options"] = {"errors", "_parser"}
 BOTTOM["tls"] = {"net", "options", *BOTTOM["net"]}
 

@@ -88,8 +88,8 @@ def resting(server: nhttp.Server, count: int = 2) -> Generator[list[Wire]]:
     """Clients, more than one, whose connections have rested, and rest."""
     with contextlib.ExitStack() as stack:
         wires = [stack.enter_context(Wire(server)) for _ in range(count)]
-        # The last one is accepted last: a connection that is alone would not rest. It does so
-        # after its first request, and the next is one of those that the leader takes.
+        # The last one is accepted last: one that is alone when it is answered would not rest. After
+        # its first request it does so even if somebody listens for connections.
         for each in (*reversed(wires), *wires):
             each.ask()
         yield wires
@@ -107,7 +107,7 @@ def two(
 
 
 @pytest.mark.usefixtures("unnoticed")
-def test_connections_that_have_been_served_share_a_thread() -> None:
+def test_connections_share_a_thread() -> None:
     threads: list[threading.Thread] = []
 
     def listener(_: IncomingMessage, response: ServerResponse) -> None:
@@ -116,16 +116,26 @@ def test_connections_that_have_been_served_share_a_thread() -> None:
 
     with two(listener) as (first, _):
         first.ask()
+    assert len(threads) == 5
+    assert len(set(threads)) == 1
+
+
+@pytest.mark.usefixtures("unnoticed")
+def test_connections_that_were_told_of_share_a_thread_once_they_have_been_served() -> None:
+    threads: list[threading.Thread] = []
+
+    def listener(_: IncomingMessage, response: ServerResponse) -> None:
+        threads.append(threading.current_thread())
+        response.end()
+
+    with serving(listener) as server:
+        server.on("connection", lambda _: None)
+        with resting(server) as (first, _):
+            first.ask()
     own, shared = threads[:2], threads[2:]
     assert len(set(own)) == 2
     assert len(set(shared)) == 1
     assert not set(own) & set(shared)
-
-
-def test_a_connection_that_is_alone_keeps_its_thread() -> None:
-    with serving(thread_name) as server, Wire(server) as wire:
-        assert {wire.ask().body for _ in range(3)} == {b"nhttp-connection"}
-        assert not leads()
 
 
 @pytest.mark.parametrize("option", [{"share_thread": False}, {"pin_threads": True}])

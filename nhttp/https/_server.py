@@ -152,6 +152,7 @@ class Server(SecureServing, http.Server):
         self._init_tls(tls.ServerOptions(**given))
 
     def _serve_secure(self, connection: TLSSocket) -> bool:
+        self._connect(connection)
         return http.Server._serve(self, connection)
 
     def _handshake_failed(self, error: Exception, connection: TLSSocket) -> None:

@@ -3,6 +3,10 @@
 Each call of `Server.listen` makes one. Its thread emits ``'listening'``, accepts until it is told
 to stop, waits until the last connection is gone, and emits ``'close'``, unless the server has been
 opened again meanwhile.
+
+Where new connections rest at once, to be served by the thread that serves all who rest (`_turns`),
+that thread accepts them as well, and this one sleeps: between two threads, each connection would
+hand the interpreter's lock over several times.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
-from nhttp import _threads
+from nhttp import _threads, _turns
 from nhttp.errors import socket_error
 from nhttp.net._address import address_of, describe
 from nhttp.net._descriptor import Forks
@@ -30,6 +34,7 @@ __all__ = ["Listening"]
 
 _log = logging.getLogger("nhttp.net")
 
+_AT_ONCE = 4  # connections that are accepted before others have a turn
 _RETRY_SECONDS = 0.1  # between attempts to accept while the system is out of something
 
 # The connection was gone before it was accepted: nothing to do.
@@ -41,8 +46,9 @@ _SHORTAGE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 class Listening:
     """One listening socket.
 
-    `run` is its thread; any thread may call `stop`, `share` and `fileno`. `ref` and `unref` are
-    called with the server's `_lock` held, which guards `referenced`.
+    `run` is its thread, which also calls `accept_one`, or has a `Deputy` do so; any thread may call
+    `stop`, `share` and `fileno`. `ref` and `unref` are called with the server's `_lock` held, which
+    guards `referenced`.
 
     Shutting the socket down has it refuse connections at once, for everybody who listens on it. So
     where that may be others, another server or another process, it is only closed.
@@ -62,7 +68,8 @@ class Listening:
         self._forks = Forks.count
         self._handle.setblocking(False)
         self._shared = shared
-        self._woken, self._waker = os.pipe()  # tells the accept thread to stop
+        self._woken, self._waker = os.pipe()  # tells whoever accepts to stop
+        self._rests = False  # the connection that was accepted last rests
         # A Unix socket's file, removed at the end if it is still the same one.
         self._file = None if path is None else _file(path)
 
@@ -101,28 +108,44 @@ class Listening:
             self._call(listener)
         server._all_closed(self)
 
-    def _call(self, function: Any, *args: object) -> None:
+    def _call(self, function: Any, *args: object) -> Any:
         try:
-            function(*args)
+            return function(*args)
         except Exception:
             _log.exception("a listener of %r raised", self.server)
 
     def _accept_all(self) -> None:
-        accept = self._handle.accept
-        while not self.stopping.is_set():
+        while True:
             try:
-                handle, peer = accept()
+                if not self.accept_one():
+                    return
             except BlockingIOError:
                 self._await_connection()
-                continue
-            except OSError as error:
-                if not self._survive(error):
-                    return
-                continue
-            if self.stopping.is_set():
-                handle.close()
-                return
-            self._call(self.server._adopt, handle, peer)
+            if self._rests:
+                Deputy(self).stand_in(self._handle, self._woken)
+
+    def accept_one(self) -> bool:
+        """Accept who waits; on the accept thread, or while that sleeps.
+
+        Returns:
+            False: nobody is to be accepted any more.
+
+        Raises:
+            BlockingIOError: Nobody waits.
+        """
+        if self.stopping.is_set():
+            return False
+        try:
+            handle, peer = self._handle.accept()
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            return self._survive(error)
+        if self.stopping.is_set():
+            handle.close()
+            return False
+        self._rests = self._call(self.server._adopt, handle, peer) is True
+        return True
 
     def _await_connection(self) -> None:
         poll = select.poll()
@@ -187,6 +210,56 @@ class Listening:
         if file is not None and _identity(file[0]) == file[1]:
             with contextlib.suppress(OSError):
                 file[0].unlink()
+
+
+class Deputy:
+    """Accepts in the accept thread's place, which sleeps meanwhile, as one who rests in `_turns`.
+
+    What it waits with is an epoll of its own, for there are two things to wait for. So it has a
+    turn, too, when it is to stop, and there is always one thread that accepts.
+    """
+
+    def __init__(self, listening: Listening) -> None:
+        self._listening = listening
+        self._back = threading.Lock()  # a binary semaphore: held, except while it wakes the thread
+        self._back.acquire()
+        self._descriptor = -1  # the epoll's
+
+    def stand_in(self, *descriptors: int | socket.socket) -> None:
+        """Accept until the calling thread, which waits, has to go on by itself; once.
+
+        That is at once, if it cannot rest now.
+
+        Args:
+            *descriptors: What there is something to do for when it can be read.
+        """
+        with contextlib.suppress(OSError), select.epoll() as epoll:  # no descriptor or memory
+            for each in descriptors:
+                epoll.register(each, select.EPOLLIN)
+            self._descriptor = epoll.fileno()
+            if _turns.rest(self):
+                self._back.acquire()
+
+    # On the thread that leads.
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def turn(self) -> bool:
+        """Accept those who wait; False: the accept thread goes on."""
+        rests = False
+        try:
+            rests = self._accept_some() and _turns.rest(self)
+        finally:
+            if not rests:
+                _turns.leave(self)
+                self._back.release()
+        return rests
+
+    def _accept_some(self) -> bool:
+        with contextlib.suppress(BlockingIOError):
+            return all(self._listening.accept_one() for _ in range(_AT_ONCE))
+        return True
 
 
 def _file(name: str) -> tuple[Path, tuple[int, int] | None]:

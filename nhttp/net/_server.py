@@ -52,7 +52,7 @@ class Server(EventEmitter):
         close: () closed, and every connection gone; on the accept thread.
         error: (exception) listening failed, on the thread that called `listen`, which raises it
             when nobody listens; or accepting did, on the accept thread.
-        drop: (address) a connection beyond `max_connections` was closed.
+        drop: (address) a connection beyond `max_connections` was closed, by whoever accepts.
 
     Attributes:
         max_connections: Connections beyond this number are closed as they come. None: no limit.
@@ -382,15 +382,19 @@ class Server(EventEmitter):
 
     # The life of a connection, on its own thread.
 
-    def _adopt(self, handle: socket.socket, peer: Any) -> None:
-        """Take a new connection over; on the accept thread."""
+    def _adopt(self, handle: socket.socket, peer: Any) -> bool:
+        """Take a new connection over; on the accept thread, or the one in its place.
+
+        Returns:
+            Whether it rests; see `_start`.
+        """
         with self._lock:
             full = self.max_connections is not None and len(self._open) >= self.max_connections
         if full:
             family = handle.family
             handle.close()
             self.emit("drop", address_of(family, peer))
-            return
+            return False
         connection = self._wrap(handle)
         connection._peer = peer
         connection._on_closed = self._connection_closed
@@ -401,12 +405,24 @@ class Server(EventEmitter):
         if cut_off:
             connection.destroy()
         try:
-            _threads.run(self._run_connection, connection, name="nhttp-connection")
+            return self._start(connection)
         except RuntimeError as error:
             _log.error("no thread for a connection: %s; it is closed", error)
             connection.destroy()
-            connection._release()
-            self._connection_served(connection)
+            self._let_go(connection)
+            return False
+
+    def _start(self, connection: Socket) -> bool:
+        """Have a new connection served.
+
+        Returns:
+            Whether it rests: it has no thread of its own, but a turn when something comes.
+
+        Raises:
+            RuntimeError: There is no thread for it.
+        """
+        _threads.run(self._run_connection, connection, name="nhttp-connection")
+        return False
 
     def _wrap(self, handle: socket.socket) -> Socket:
         """Make the `Socket` of a connection."""

@@ -101,6 +101,10 @@ class SecureServing(PlainServer):
     def _wrap(self, handle: socket.socket) -> Socket:
         return TLSSocket._accepted(handle, allow_half_open=self.allow_half_open)
 
+    def _start(self, connection: Socket) -> bool:
+        # Not before its handshake, for which it has a thread, is there anything to rest for.
+        return PlainServer._start(self, connection)
+
     def _serve(self, connection: Socket) -> bool:
         assert isinstance(connection, TLSSocket)
         return self._shake(connection) and self._serve_secure(connection)

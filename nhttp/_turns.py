@@ -48,6 +48,9 @@ QUIET_LOOKS = 10
 OFTEN_SECONDS = 0.05
 LONG_SECONDS = 0.00025
 APART_SECONDS = (1.0, 2.0, 4.0, 8.0)
+# How long turns must have taken to judge by: one that is held up now and then, because some
+# thread of the process has to wait for a core with the interpreter's lock in hand, proves nothing.
+ENOUGH_SECONDS = 0.02
 # How long nothing is concluded when somebody begins to lead: while many connections have threads of
 # their own, and come to rest one by one, turns take long because of them.
 GRACE_SECONDS = 0.1
@@ -93,13 +96,14 @@ class Turns:
         self._busy = 0.0
         self._timed = 0
         self._since = self._spent = 0.0
+        self._held_up = 0.0  # how long the leader has waited for a core since then
         # What the timer thread does: see `_look`.
         self._guard = Deadline(self._look)
         self._guarded = False
         self._seen: int = 0  # `_count`, when it looked last
         self._quiet = 0  # looks since the last turn
         self._leader = 0  # the system's number of the thread that leads
-        self._waited = 0.0  # what `_waited_for_a_core` had said of it then
+        self._waited = 0.0  # what `_waited_for_a_core` has said of it last
         self._lasted = -math.inf  # when a turn was found to last
         self._apart_until = -math.inf
         self._apart = 0  # how many times in a row they were kept apart
@@ -208,9 +212,11 @@ class Turns:
 
     def _lead(self, epoll: select.epoll, reign: int) -> None:
         """Wait for octets and take turns, until another thread does so or nobody rests."""
+        number = threading.get_native_id()
+        waited = _waited_for_a_core(number)
         with self._lock:
             if self._reign == reign:
-                self._leader = threading.get_native_id()
+                self._leader, self._waited = number, waited
         leads = True
         while leads:
             try:
@@ -291,8 +297,13 @@ class Turns:
 
     def _look(self) -> None:
         """See whether turns last, and come back while there are turns."""
-        waited = _waited_for_a_core(self._leader)
+        leader = self._leader
+        waited = _waited_for_a_core(leader)
         with self._lock:
+            lately = 0.0
+            if leader == self._leader:
+                lately, self._waited = waited - self._waited, waited
+            self._held_up += lately
             self._guarded = False
             connection = self._turn
             often = long = enough = False
@@ -304,26 +315,32 @@ class Turns:
                 self._pass_on(connection)
                 moment = now()
                 often, self._lasted = moment - self._lasted < OFTEN_SECONDS, moment
-            if self._busy >= LOOK_SECONDS:
-                # A process that computes all the time has turns wait for the interpreter's lock.
-                idle = process_time() - self._spent < (now() - self._since) / 2
-                enough, long = True, idle and self._busy > self._timed * LONG_SECONDS
+            if self._busy >= ENOUGH_SECONDS:
+                enough, long = True, self._take_long()
                 self._measure_anew()
             # If not, it is not the turns that take long.
-            had_a_core = waited - self._waited < LOOK_SECONDS / 2
+            had_a_core = lately < LOOK_SECONDS / 2
             if had_a_core and now() >= self._judge_from:
                 if often or long:
                     self._keep_apart()
                 elif enough:
                     self._apart = 0
-            self._seen, self._waited = self._count, waited
+            self._seen = self._count
             if self._quiet < QUIET_LOOKS:
                 self._come_back()
+
+    def _take_long(self) -> bool:
+        """Whether turns have taken long, not counting what the leader waited for a core."""
+        # A process that computes all the time has turns wait for the interpreter's lock.
+        passed = now() - self._since - self._held_up
+        idle = process_time() - self._spent < passed / 2
+        return idle and self._busy - self._held_up > self._timed * LONG_SECONDS
 
     def _measure_anew(self) -> None:
         """Forget how long turns have taken; `_lock` is held."""
         self._busy, self._timed = 0.0, 0
         self._since, self._spent = now(), process_time()
+        self._held_up = 0.0
 
     def _keep_apart(self) -> None:
         """Let nobody rest for a while; `_lock` is held."""

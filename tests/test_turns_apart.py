@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 from turns_support import (
@@ -21,6 +22,9 @@ from wire import SECONDS
 
 from nhttp import _turns
 from nhttp._timers import now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["jobs", "no_threads", "turns"]
 
@@ -137,7 +141,7 @@ def test_where_turns_take_long_on_average_connections_are_kept_apart(
 ) -> None:
     (only,) = turns.add()
     moment = long_turns(turns, only, monkeypatch)
-    monkeypatch.setattr(_turns, "LOOK_SECONDS", 0.5 if enough else 0.6)
+    monkeypatch.setattr(_turns, "ENOUGH_SECONDS", 0.5 if enough else 0.6)
     monkeypatch.setattr(_turns, "LONG_SECONDS", 0.2499 if long else 0.2501)
     turns.look()
     apart = moment + _turns.APART_SECONDS[0] if enough and long else -math.inf
@@ -156,11 +160,61 @@ def test_where_the_process_computes_all_the_time_turns_do_not_take_long(
     moment = long_turns(turns, only, monkeypatch)
     began = turns._since
     spent = share * (moment - began)
-    monkeypatch.setattr(_turns, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(_turns, "ENOUGH_SECONDS", 0.5)
     monkeypatch.setattr(_turns, "LONG_SECONDS", 0.0)
     turns.look()
     assert (turns._apart_until > moment) == (share < 0.5)
     assert (turns._since, turns._spent) == (moment, spent)
+    turns._apart_until = -math.inf
+
+
+def always(seconds: float) -> Callable[[int], float]:
+    def tell(_: int) -> float:
+        return seconds
+
+    return tell
+
+
+@pytest.mark.parametrize("waits", [0.09, 0.11])
+def test_what_the_leader_has_waited_for_a_core_is_not_the_turns_(
+    turns: Turns, monkeypatch: pytest.MonkeyPatch, waits: float
+) -> None:
+    (only,) = turns.add()
+    moment = long_turns(turns, only, monkeypatch)
+    monkeypatch.setattr(_turns, "_waited_for_a_core", always(waits))
+    monkeypatch.setattr(_turns, "LOOK_SECONDS", SECONDS)  # not so long that nothing is concluded
+    monkeypatch.setattr(_turns, "LONG_SECONDS", 0.2)  # and there were two turns in half a second
+    turns.look()
+    assert (turns._apart_until > moment) == (waits < 0.1)
+    turns._apart_until = -math.inf
+
+
+def test_what_a_thread_has_waited_before_it_led_is_nobody_s(
+    turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_turns, "_waited_for_a_core", always(SECONDS))
+    (only,) = turns.add()
+    moment = long_turns(turns, only, monkeypatch)
+    monkeypatch.setattr(_turns, "LONG_SECONDS", 0.2)
+    turns.look()
+    assert turns._apart_until > moment
+    turns._apart_until = -math.inf
+
+
+@pytest.mark.parametrize("waits", [5.0, 7.0])
+def test_while_the_leader_waits_for_a_core_the_process_cannot_compute(
+    turns: Turns, monkeypatch: pytest.MonkeyPatch, waits: float
+) -> None:
+    (only,) = turns.add()
+    spent = 0.0
+    monkeypatch.setattr(_turns, "process_time", lambda: spent)
+    moment = long_turns(turns, only, monkeypatch)
+    spent = (moment - turns._since) / 2 - 3.0
+    monkeypatch.setattr(_turns, "_waited_for_a_core", always(waits))
+    monkeypatch.setattr(_turns, "LOOK_SECONDS", SECONDS)
+    monkeypatch.setattr(_turns, "LONG_SECONDS", -SECONDS)
+    turns.look()
+    assert (turns._apart_until > moment) == (waits < 6.0)
     turns._apart_until = -math.inf
 
 
@@ -175,7 +229,7 @@ def test_nothing_is_concluded_when_somebody_has_just_begun_to_lead(
     for _ in range(2):
         last_twice(turns, first)  # is relieved all the same
         assert first.took()[1]
-    monkeypatch.setattr(_turns, "LOOK_SECONDS", 1e-9)
+    monkeypatch.setattr(_turns, "ENOUGH_SECONDS", 1e-9)
     second.ask()
     turns.look()
     assert turns._apart_until == -math.inf
@@ -190,7 +244,7 @@ def test_nothing_is_concluded_when_somebody_has_just_begun_to_lead(
 def test_connections_are_kept_apart_for_longer_each_time_until_turns_are_short(
     turns: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_turns, "LOOK_SECONDS", 1e-9)
+    monkeypatch.setattr(_turns, "ENOUGH_SECONDS", 1e-9)
     (only,) = turns.add()
 
     def seconds(long: float) -> float:
@@ -202,12 +256,12 @@ def test_connections_are_kept_apart_for_longer_each_time_until_turns_are_short(
 
     for _ in range(2):
         assert [seconds(0.0) for _ in range(6)] == [1, 2, 4, 8, 8, 8]
-        monkeypatch.setattr(_turns, "LOOK_SECONDS", SECONDS)  # that is not enough to know it
+        monkeypatch.setattr(_turns, "ENOUGH_SECONDS", SECONDS)  # that is not enough to know it
         turns._apart_until = turns._judge_from = -math.inf
         only.ask()
         turns.look()
         assert turns._apart == 6
-        monkeypatch.setattr(_turns, "LOOK_SECONDS", 1e-9)
+        monkeypatch.setattr(_turns, "ENOUGH_SECONDS", 1e-9)
         monkeypatch.setattr(_turns, "LONG_SECONDS", SECONDS)
         only.ask()
         turns.look()

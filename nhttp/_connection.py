@@ -100,6 +100,7 @@ class Connection(RestingConnection):
         self._ended = False  # the client has ended its side between two requests
         self._stopped = False  # nothing more can be read; set by `close_if_idle`, in any thread
         self._request_limit = _FOREVER  # when the request must have arrived; its reader looks
+        self._bounded = False  # the socket was told of a limit
         self._client = ClientWatch(socket, self.parser)
         self._begun = False  # it has arrived; if somebody listens for that, it is told at once
 
@@ -203,8 +204,13 @@ class Connection(RestingConnection):
         seconds = self.server.request_timeout
         self._request_limit = now() + seconds if seconds else _FOREVER
 
+    def _bound(self, limit: float) -> None:
+        self._bounded = True
+        self.socket._set_limit(limit)
+
     def _unbound(self) -> None:
         """The request has arrived, or its end is not waited for any more."""
+        self._bounded = False
         self._request_limit = _FOREVER
         self.socket._set_limit(_FOREVER)
 
@@ -229,7 +235,7 @@ class Connection(RestingConnection):
             self._step_aside()
         limit = min(now() + seconds, self._request_limit) if seconds else self._request_limit
         if limit != socket._limit:
-            socket._set_limit(limit)
+            self._bound(limit)
         while event is NEED_DATA:
             try:
                 data = socket._receive(65536)
@@ -263,10 +269,10 @@ class Connection(RestingConnection):
         if body is None:
             if self._request_limit == _FOREVER:
                 self._bound_request()
-            socket._set_limit(self._request_limit)  # the head's bound is met
+            self._bound(self._request_limit)  # the head's bound is met
         else:  # all of it came with the head, as most do, and there may be nothing
             request._arrived(body)
-            if socket._limit != _FOREVER:
+            if self._bounded:
                 self._unbound()
         response = ServerResponse(request, self)
         response.should_keep_alive = head.keep_alive
@@ -364,7 +370,7 @@ class Connection(RestingConnection):
             socket._quick_send = load_quick_send()
         if socket._timeout != self._timeout:  # a listener set it for this exchange
             socket._allow_silence(self._timeout)
-        if socket._limit != _FOREVER:
+        if self._bounded:
             self._unbound()
         return keep
 
@@ -372,7 +378,7 @@ class Connection(RestingConnection):
         """Read and drop what is left of a body; False when that is too much, or takes too long."""
         self.phase = Phase.DISCARD
         self._request_limit = now() + DISCARD_SECONDS
-        self.socket._set_limit(self._request_limit)
+        self._bound(self._request_limit)
         request._seize()
         budget = DISCARD_BYTES
         with contextlib.suppress(ParseError), self.socket._ignoring_loss():
@@ -420,7 +426,7 @@ class Connection(RestingConnection):
         """The request is complete: its bound is met."""
         if self.request is not None:
             self.request._completed(end)  # first: what follows may tell that the client has gone
-        if self.socket._limit != _FOREVER:
+        if self._bounded:
             self._unbound()
         self._client.arrived()
 

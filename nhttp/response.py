@@ -198,7 +198,7 @@ class ServerResponse(OutgoingMessage):
         if headers is not None:
             gathered = gather(headers)
             merged = {**merged, **gathered} if merged else gathered
-        if "content-length" in merged or "transfer-encoding" in merged:
+        if not _TOUCHY.isdisjoint(merged):
             check_framing(merged)
         # Nothing is changed by a call that was refused.
         self.status_code = code

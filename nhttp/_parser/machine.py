@@ -134,10 +134,12 @@ class Parser(ABC, Generic[HeadT]):
         """
         if self._state is not _BODY:
             return None
-        remaining, buffer = self._body.remaining, self._buffer
-        if remaining is None or remaining > len(buffer.data) - buffer.pos:
-            return None
-        data = buffer.take(remaining) if remaining else b""
+        data = b""
+        if self._body is not EMPTY_BODY:
+            remaining, buffer = self._body.remaining, self._buffer
+            if remaining is None or remaining > len(buffer.data) - buffer.pos:
+                return None
+            data = buffer.take(remaining)
         self._state = self._follow_body()
         return data
 

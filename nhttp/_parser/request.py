@@ -171,7 +171,7 @@ class RequestParser(Parser[RequestHead]):
         assert self._current is not None
         self._blank_line_seen = False
         # RFC 9112, 9.6: what comes behind the last request must not be processed.
-        return State.IDLE if self._current.keep_alive else State.CLOSED
+        return _IDLE if self._current.keep_alive else State.CLOSED
 
 
 def _pauses(head: RequestHead) -> bool:

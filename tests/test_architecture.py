@@ -50,7 +50,7 @@ BOTTOM["tls"] = {"net", "options", *BOTTOM["net"]}
 
 # What stands on top, on each of the two sides. Neither knows the other, and nothing else in the
 # package, such as a message, knows either.
-SERVER = {"server", "_connection", "_resting"}
+SERVER = {"server", "_connection", "_receiving", "_resting"}
 CLIENT = {"client", "_agent", "_create_client", "_exchange", "_request"}
 
 # What uses the package as everybody does. Nothing else imports `nhttp` itself.

@@ -96,7 +96,7 @@ class TestUnreadBodies:
 
     def test_a_slow_one_closes_the_connection(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("nhttp._connection.DISCARD_SECONDS", 0.05)
-        monkeypatch.setattr("nhttp._connection.LINGER_SECONDS", 0.05)
+        monkeypatch.setattr("nhttp._receiving.LINGER_SECONDS", 0.05)
         with connected(lambda _, response: response.end("no")) as wire:
             assert wire.ask(post("x" * 1000)[:-500]).body == b"no"
             assert wire.is_closed()

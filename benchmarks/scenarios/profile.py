@@ -50,7 +50,7 @@ LIBRARY = Path(http.client.__file__).parents[1]
 LAYERS = {
     "parser": ("_parser",),
     "threads, turns, timers": ("_threads", "_turns", "_resting", "_timers", "_watcher"),
-    "connection": ("_connection", "_gone", "_closing", "server"),
+    "connection": ("_connection", "_receiving", "_gone", "_closing", "server"),
     "agent": ("_agent",),
     "request": ("_request", "client", "_exchange"),
     "messages": ("incoming", "response", "outgoing", "headers", "_encoding", "_date"),

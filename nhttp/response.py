@@ -194,10 +194,9 @@ class ServerResponse(OutgoingMessage):
         if code.__class__ is not int or not 200 <= code <= 599:
             code = _check_status(code)
         message = status_message and check_text(status_message, "the status message")
-        merged = self._headers or {}
-        if headers is not None:
-            gathered = gather(headers)
-            merged = {**merged, **gathered} if merged else gathered
+        merged = gather(headers) if headers is not None else {}
+        if self._headers:
+            merged = {**self._headers, **merged}
         if not _TOUCHY.isdisjoint(merged):
             check_framing(merged)
         # Nothing is changed by a call that was refused.
@@ -217,8 +216,7 @@ class ServerResponse(OutgoingMessage):
             usual is None
             or body_size is None
             or request.method == "HEAD"
-            or not (request.complete and self.use_chunked_encoding_by_default)
-            or not (self.should_keep_alive and self.send_date)
+            or not (request.complete and self.should_keep_alive and self.send_date)
             or self._suppressed
             or self._trailers
             or not _TOUCHY.isdisjoint(headers)

@@ -234,6 +234,8 @@ class Agent(Sharing):
         Source: agent.createConnection in the manual.
         """
         socket = self._make_socket(options)
+        # Or the last small piece of a body would wait for the server's delayed acknowledgement.
+        socket.set_no_delay()
         connect: Callable[..., Socket] = socket.connect
         if isinstance(callback, Making):  # asked by a request, whose thread has to wait anyway
             callback.dials(socket)

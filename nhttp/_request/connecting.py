@@ -322,7 +322,9 @@ class ConnectingRequest(SendingRequest):
             _threads.run(self.destroy, error, name="nhttp-timeout")
 
     def set_no_delay(self, no_delay: bool = True) -> Self:
-        """Have small writes sent at once; passed on when there is a socket.
+        """Have small writes sent at once, or gathered; passed on when there is a socket.
+
+        The connections that an Agent makes send them at once as long as nobody says otherwise.
 
         Args:
             no_delay: On or off. Default: on.

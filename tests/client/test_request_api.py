@@ -195,6 +195,13 @@ def test_each_socket_option_is_passed_on_before_and_after_there_is_a_socket(valu
         req.get_response().read()
 
 
+def test_small_pieces_of_a_body_are_not_held_back() -> None:
+    with scripted(answer(OK)) as server:
+        req = request(server.url).end()
+        assert system_options(req) == (True, False)
+        req.get_response().read()
+
+
 @pytest.mark.parametrize("seconds", [-1, "1", None])
 def test_a_timeout_that_cannot_be_is_refused(seconds: Any) -> None:
     with pytest.raises(InvalidArgument, match="timeout"):

@@ -47,6 +47,17 @@ def test_blocking() -> None:
         assert sock.encrypted
 
 
+def test_small_pieces_of_a_body_are_not_held_back() -> None:
+    with serving(hello) as server:
+        request = https.request(url_of(server), method="POST", **trusting())
+        request.write("small")
+        assert request.socket is not None
+        handle = request.socket._open_handle()
+        assert handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        request.end()
+        assert body_of(request) == b"hello"
+
+
 def test_callbacks() -> None:
     over = threading.Event()
     taken: list[bytes] = []

@@ -32,7 +32,7 @@ from typing import Final, Protocol
 from nhttp import _threads
 from nhttp._timers import Deadline, now
 
-__all__ = ["AVAILABLE", "Resting", "Turns", "is_served", "leave", "rest", "step_aside"]
+__all__ = ["AVAILABLE", "Resting", "Turns", "excuse", "is_served", "leave", "rest", "step_aside"]
 
 _log = logging.getLogger("nhttp.server")
 
@@ -137,6 +137,13 @@ class Turns:
         """The connection is over, or will not rest any more; while its descriptor is open."""
         with self._lock:
             self._remove(connection)
+
+    def excuse(self, connection: Resting) -> None:
+        """However long the turn has taken so far, nothing is concluded from it."""
+        with self._lock:
+            if self._turn is connection:
+                self._began = now()
+                self._timed -= 1
 
     def is_served(self, connection: Resting) -> bool:
         """Whether others may be waiting for the end of this turn."""
@@ -380,6 +387,7 @@ _turns = Turns()
 
 rest = _turns.rest
 leave = _turns.leave
+excuse = _turns.excuse
 is_served = _turns.is_served
 step_aside = _turns.step_aside
 

@@ -134,6 +134,25 @@ def test_turns_with_which_connections_end_count_as_well(
     assert (turns._busy, turns._timed) == (0.25, 2)
 
 
+def test_a_turn_that_is_excused_is_not_judged(
+    turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = 100.0
+
+    def accept() -> None:
+        nonlocal moment
+        moment += 5
+        turns.excuse(only)
+
+    monkeypatch.setattr(_turns, "now", lambda: moment)
+    (only,) = turns.add()
+    only.does[b"a"] = accept
+    only.send(b"a")
+    assert only.took()[1]
+    turns.excuse(only)  # it is nobody's turn any more
+    assert (turns._busy, turns._timed) == (0, 0)
+
+
 @pytest.mark.parametrize("enough", [True, False])
 @pytest.mark.parametrize("long", [True, False])
 def test_where_turns_take_long_on_average_connections_are_kept_apart(

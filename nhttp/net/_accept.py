@@ -249,7 +249,9 @@ class Deputy:
         """Accept those who wait; False: the accept thread goes on."""
         rests = False
         try:
-            rests = self._accept_some() and _turns.rest(self)
+            goes_on = self._accept_some()
+            _turns.excuse(self)  # how long a handler takes is not to be seen from this
+            rests = goes_on and _turns.rest(self)
         finally:
             if not rests:
                 _turns.leave(self)

@@ -145,18 +145,16 @@ class RequestParser(Parser[RequestHead]):
         )
         data = self._buffer.data
         size = len(text)
-        if (
-            size <= _REMEMBERED
-            and not self._buffer.pos
-            and isinstance(data, bytes)
-            and not _pauses(head)
-        ):
+        pauses = upgrade or method == "CONNECT"
+        if size <= _REMEMBERED and not self._buffer.pos and isinstance(data, bytes) and not pauses:
             self._last = (data[:size], head, limits.max_head_size, limits.max_headers_count)
         return head
 
     def _follow_head(self, head: RequestHead) -> State:
         self._current = head
-        return State.PAUSED if _pauses(head) else self._enter_body(head)
+        if head.upgrade or head.method == "CONNECT":
+            return State.PAUSED
+        return self._enter_body(head)
 
     def _enter_body(self, head: RequestHead) -> State:
         if not head.has_body:  # RFC 9112, 6.3, rung 7
@@ -172,8 +170,3 @@ class RequestParser(Parser[RequestHead]):
         self._blank_line_seen = False
         # RFC 9112, 9.6: what comes behind the last request must not be processed.
         return _IDLE if self._current.keep_alive else State.CLOSED
-
-
-def _pauses(head: RequestHead) -> bool:
-    """Whether what follows the head is for the owner to say."""
-    return head.upgrade or head.method == "CONNECT"

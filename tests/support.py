@@ -35,6 +35,7 @@ __all__ = [
     "in_thread",
     "listening",
     "logs",
+    "open_files",
     "port_of",
     "raw_pair",
     "socket_pair",
@@ -225,6 +226,21 @@ def eventually(condition: Callable[[], bool], what: str, seconds: float = SECOND
             return
         pause.wait(0.005)
     assert condition(), what
+
+
+def open_files(place: Path) -> int:
+    """Count the descriptors of files and directories on the file system that a place is on.
+
+    Servers have others, and those come and go with their threads.
+    """
+    device = place.stat().st_dev
+
+    def is_there(descriptor: str) -> bool:
+        with contextlib.suppress(OSError):  # it is closed just now
+            return os.fstat(int(descriptor)).st_dev == device
+        return False
+
+    return sum(is_there(each.name) for each in Path("/dev/fd").iterdir())
 
 
 def exit_status(*lines: str) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
+from support import open_files
 
 from nhttp._static import paths
 from nhttp._static.paths import Refused, Target, Tree
@@ -324,9 +325,9 @@ def test_no_descriptor_is_left_open(root: Path) -> None:
     os.mkfifo(root / "fifo")
     (root / "out").symlink_to("../secret")
     tree = Tree(root)
-    before = len(list(Path("/dev/fd").iterdir()))
+    before = open_files(root)
     for names in [("a.txt",), ("sub", "b.txt"), ("sub",), ()]:
         tree.open(names).close()
     for names in [("nothing",), ("a.txt", "b"), ("sub", "nothing"), ("fifo",), ("out",)]:
         refused(tree, *names)
-    assert len(list(Path("/dev/fd").iterdir())) == before
+    assert open_files(root) == before

@@ -73,16 +73,11 @@ class RequestParser(Parser[RequestHead]):
             or last[3] != limits.max_headers_count
         ):
             return super().receive(data)
-        buffer.dropped += buffer.pos
+        buffer.append(data)
         self._origin = buffer.dropped
-        buffer.data = data
         buffer.pos = len(last[0])
         self._current = head = last[1]
-        if head.has_body:
-            self._state = self._enter_body(head)
-        else:
-            self._body = EMPTY_BODY
-            self._state = _BODY
+        self._state = self._enter_body(head)
         return head
 
     def resume(self) -> None:

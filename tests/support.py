@@ -34,6 +34,7 @@ __all__ = [
     "in_serve_forever",
     "in_thread",
     "listening",
+    "logged",
     "logs",
     "open_files",
     "port_of",
@@ -226,6 +227,15 @@ def eventually(condition: Callable[[], bool], what: str, seconds: float = SECOND
             return
         pause.wait(0.005)
     assert condition(), what
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[type[BaseException]]:
+    """What was logged on the server's logger, by kind of exception."""
+    return [
+        record.exc_info[0]
+        for record in caplog.records
+        if record.name == "nhttp.server" and record.exc_info and record.exc_info[0]
+    ]
 
 
 def open_files(place: Path) -> int:
